@@ -1,0 +1,57 @@
+"""unlearnlab: unlearning in diffusion models as constrained optimisation, with checkable answers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Certificate": "certificate",
+    "Discrete": "density",
+    "ForwardKL": "problems",
+    "GaussianMixture": "density",
+    "Grid": "density",
+    "GridDensity": "density",
+    "InfeasibleError": "errors",
+    "Likelihood": "problems",
+    "Problem": "problems",
+    "ReverseKL": "problems",
+    "Solution": "solution",
+    "SupportError": "errors",
+    "certify": "certificate",
+    "kl": "model",
+    "load": "solution",
+    "solve": "dual",
+    "verify": "verify",
+}
+_MODULES = ("plot", "teaching")
+
+__all__ = [*sorted(_HOME), *_MODULES]
+
+if TYPE_CHECKING:
+    from . import plot, teaching
+    from .certificate import Certificate, certify
+    from .density import Discrete, GaussianMixture, Grid, GridDensity
+    from .dual import solve
+    from .errors import InfeasibleError, SupportError
+    from .model import kl
+    from .problems import ForwardKL, Likelihood, Problem, ReverseKL
+    from .solution import Solution, load
+    from .verify import verify
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used: `import unlearnlab` costs nothing but itself.
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'unlearnlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

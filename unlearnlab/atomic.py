@@ -1,0 +1,160 @@
+"""Reverse KL at Λ = 1 and beyond, where the target (2) is no more.
+
+On atoms the Lagrangian (1−Λ)KL(p‖q) − λᵀE_p[r] + λᵀb is concave in p for Λ ≥ 1, so it is least at a
+single atom and the dual function is a linear programme. Either its optimum is met by a density on
+the atoms that tie for the minimum (`boundary`), or the gridded problem has a gap (`atomic`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+from .errors import Array
+from .newton import Dual, Point, maximise
+from .ratios import log_sum_exp, tilted_moments
+from .search import Primal, random_starts, search
+from .vertices import FURTHEST, max_min
+
+TIE = 1e-8  # nats: atoms this close to the minimum tie for it
+CANDIDATES = 24  # atoms that the search for an atomic optimum considers
+
+
+class Edge(NamedTuple):
+    """An optimum that the closed form cannot express: t = log p/q (N,) and multipliers (m,)."""
+
+    log_weights: Array
+    multipliers: Array
+
+
+def solve_edge(log_weights: Array, ratios: Array, thresholds: Array) -> Edge:
+    """Solve RU with Λ ≥ 1.
+
+    Args:
+        log_weights: (N,) log mass of q; ratios: (N, m) log q/q_i; thresholds: (m,) b.
+
+    Returns:
+        the best density found with the optimal multipliers. On few atoms several constraints may
+        leave no feasible density though the dual is bounded: then the least infeasible atom.
+    """
+    held = np.flatnonzero(log_weights > -np.inf)
+    log_q, r = log_weights[held], ratios[held]
+    # g(λ) = min_j L_j + λᵀ(b − L_j − r_j) with L = −log Q: KL(δ_j‖q) = L_j, KL(δ_j‖q_i) = L_j + r_ij.
+    slopes = thresholds - (r - log_q[:, None])
+    multipliers, value = max_min(-log_q, slopes, least=1.0, most=FURTHEST)
+    multipliers, value = _sharpen(-log_q, slopes, multipliers, value)
+    t = None
+    if multipliers.sum() < 1 + 1e-9:
+        t = _on_tied_atoms(log_q, r, thresholds, multipliers, value)
+    if t is None:
+        t = _few_atoms(log_q, r, thresholds, -log_q + slopes @ multipliers)
+    full = np.full(len(log_weights), -np.inf)
+    full[held] = t
+    return Edge(full, multipliers)
+
+
+def _sharpen(intercepts: Array, slopes: Array, x: Array, value: float) -> tuple[Array, float]:
+    """Solve the programme's active equations again in double precision; keep what is better."""
+    tied = intercepts + slopes @ x <= value + TIE * (1 + abs(value))
+    free = x > 1e-9
+    rows = np.column_stack([slopes[tied][:, free], -np.ones(tied.sum())])
+    right = -intercepts[tied]
+    if x.sum() < 1 + 1e-7:
+        rows = np.vstack([rows, np.append(np.ones(free.sum()), 0.0)])
+        right = np.append(right, 1.0)
+    better = np.zeros_like(x)
+    better[free] = np.maximum(np.linalg.lstsq(rows, right, rcond=None)[0][:-1], 0.0)
+    worth = float((intercepts + slopes @ better).min())
+    keep = worth >= value - TIE and better.sum() >= 1 - 1e-12
+    return (better, worth) if keep else (x, value)
+
+
+def _on_tied_atoms(
+    log_q: Array, ratios: Array, thresholds: Array, multipliers: Array, value: float
+) -> Array | None:
+    """A density on argmax λᵀr with KL(p‖q) = g and KL(p‖q_i) ≥ b_i, if there is one.
+
+    At Λ = 1 the optimum needs E_p[r_i] ≥ b_i − g on the tied atoms and KL(p‖q) = g exactly; it is
+    not unique. Take p ∝ q·exp(uᵀr − κ|r − b + g|²): at κ = 0 the least divergence that meets the
+    moments, and more divergence as κ narrows it. Bisect κ.
+    """
+    height = ratios @ multipliers
+    tied = height >= height.max() - TIE * (1 + abs(height.max()))
+    if tied.sum() <= len(thresholds) + 1:
+        return None
+    base, r, goal = log_q[tied], ratios[tied], thresholds - value
+    distance = ((r - goal) ** 2).sum(axis=1)
+
+    def at(kappa: float) -> tuple[float, Array]:
+        weights = base - kappa * distance
+        point = _least_divergence(weights - log_sum_exp(weights), r, goal)
+        log_p = weights + r @ point.strength
+        log_p -= log_sum_exp(log_p)
+        divergence = float(np.exp(log_p) @ (log_p - base)) if point.converged else np.inf
+        return divergence, log_p
+
+    if at(0.0)[0] > value:
+        return None
+    kappa = 1.0
+    while at(kappa)[0] < value:
+        kappa *= 4
+        if kappa > 1e8:
+            return None
+    # A hair above the root: the constraint then holds with KL(p‖q) ≥ g.
+    root = float(brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14))
+    t = np.full(len(log_q), -np.inf)
+    t[tied] = at(root)[1] - base
+    return t
+
+
+def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Point:
+    """min KL(p‖w) subject to E_p[s] ≥ goal, by its dual max_u uᵀgoal − K(u)."""
+
+    def dual(u: Array) -> Dual:
+        log_normaliser, mean, covariance = tilted_moments(log_weights, statistics, u)
+        return Dual(u @ goal - log_normaliser, goal - mean, -covariance, goal - mean, u)
+
+    return maximise(dual, np.zeros(len(goal)), np.abs(goal))
+
+
+def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> Array:
+    """The best feasible density on few atoms: for Λ > 1 a local optimum holds at most m + 1.
+
+    Candidates are the atoms with the least Lagrangian, those that reach furthest, and the heaviest.
+    """
+    reach = ratios - log_q[:, None]
+    chosen = np.unique(
+        np.concatenate(
+            [
+                np.argsort(cost)[: CANDIDATES // 2],
+                np.argsort(-(reach / np.where(thresholds > 0, thresholds, 1)).min(axis=1))[:4],
+                np.argsort(-log_q)[: CANDIDATES // 3],
+            ]
+        )
+    )
+    base, r = log_q[chosen], ratios[chosen]
+
+    def primal(log_p: Array) -> Primal:
+        return reverse_primal(log_p, base, r, thresholds)
+
+    # One start at each atom, besides the random ones: the optimum may be nearly a point.
+    heavy = [np.where(np.arange(len(chosen)) == j, 6.0, 0.0) for j in range(len(chosen))]
+    starts = [*heavy, *random_starts(base, r, 24, np.random.default_rng(0))]
+    log_p = search(primal, starts, np.where(thresholds > 0, thresholds, 1.0))[1]
+    if log_p is None:
+        furthest = int((reach[chosen] - thresholds).min(axis=1).argmax())
+        log_p = np.where(np.arange(len(chosen)) == furthest, 0.0, -np.inf)
+    t = np.full(len(log_q), -np.inf)
+    t[chosen] = log_p - base
+    return t
+
+
+def reverse_primal(log_p: Array, log_q: Array, ratios: Array, thresholds: Array) -> Primal:
+    """KL(p‖q), b_i − KL(p‖q_i) and their gradients p(t + 1), −p(t + r_i + 1) in log p."""
+    p, t = np.exp(log_p), log_p - log_q
+    terms = t[:, None] + ratios
+    return Primal(
+        float(p @ t), p * (t + 1), thresholds - p @ terms, -p[:, None] * (terms + 1)
+    )

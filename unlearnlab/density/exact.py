@@ -1,0 +1,123 @@
+"""What grids and discrete distributions share: a table of log masses."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from ..blocks import map_blocks
+from ..errors import Array, same_space
+from ..model import Tilt, require_model
+from ..ratios import LogRatios, log_sum_exp
+
+
+class ExactModel:
+    """A distribution over finitely many cells, held as log masses.
+
+    Attributes:
+        log_masses: (N,) log probability of each cell, nats; −inf where there is no mass.
+        cell_volume: what turns masses into densities; 1 for atoms.
+    """
+
+    cell_volume: float = 1.0
+
+    def __init__(self, log_masses: Array):
+        self.log_masses = log_masses
+        log_masses.flags.writeable = False
+
+    @property
+    def space(self) -> Hashable:
+        raise NotImplementedError
+
+    def with_log_masses(self, log_masses: Array) -> Self:
+        """A model on the same cells with other (normalised) log masses."""
+        raise NotImplementedError
+
+    @cached_property
+    def log_density(self) -> Array:
+        """(N,) normalised log density, nats."""
+        return self.log_masses - np.log(self.cell_volume)
+
+    @cached_property
+    def probabilities(self) -> Array:
+        """(N,) cell masses, sum 1."""
+        masses = np.empty(len(self.log_masses))
+        map_blocks(
+            lambda block: np.exp(self.log_masses[block], out=masses[block]), len(self.log_masses)
+        )
+        masses.flags.writeable = False
+        return masses
+
+    def log_ratios(
+        self, forget: Sequence[ExactModel], *, atoms: Any = None, seed: int = 0
+    ) -> LogRatios:
+        """Cells as atoms, with exact log-ratios; `atoms` and `seed` are for sampled models."""
+        q = self.log_masses
+        ratios = np.empty((len(q), len(forget)))
+        with np.errstate(invalid="ignore"):  # −inf − (−inf), mended below
+            for i, other in enumerate(forget):
+                np.subtract(q, other.log_masses, out=ratios[:, i])
+        if not self._full_support:
+            ratios[np.isneginf(q)[:, None] & np.isnan(ratios)] = 0.0
+        densities = [other.log_density for other in forget]
+        table = densities[0][:, None] if len(densities) == 1 else np.stack(densities, axis=1)
+        return LogRatios(q, ratios, table)
+
+    def kl(self, other: ExactModel, *, kind: str = "point", seed: int = 0) -> float:
+        """KL(self‖other) in nats, exactly; see `unlearnlab.kl`."""
+        require_model("other", other)
+        same_space(["p", "q"], [self, other])
+        p, log_p, log_q = self.probabilities, self.log_masses, other.log_masses
+
+        def part(block: slice) -> float:
+            with np.errstate(invalid="ignore"):
+                value = float(p[block] @ (log_p[block] - log_q[block]))
+            if np.isfinite(value):
+                return value
+            held = log_p[block] > -np.inf  # 0·log 0 = 0
+            if np.isneginf(log_q[block][held]).any():
+                return np.inf
+            return float(p[block][held] @ (log_p[block][held] - log_q[block][held]))
+
+        # KL ≥ 0; rounding alone takes it below.
+        return max(0.0, float(np.sum(map_blocks(part, len(p)))))
+
+    def realise(self, tilt: Tilt, atoms: LogRatios) -> Self:
+        """The density q·e^t."""
+        return self.with_log_masses(self.log_masses + tilt.log_weights)
+
+    def expectation(self, statistic: Array) -> Array:
+        """E_p[s] of a table s (N, m) of values in [0, +inf]; masses of zero ignore +inf."""
+        p = self.probabilities
+
+        def part(block: slice) -> Array:
+            with np.errstate(invalid="ignore"):
+                value = p[block] @ statistic[block]
+            if np.isfinite(value).all():
+                return value
+            held = p[block] > 0
+            return p[block][held] @ statistic[block][held]
+
+        return np.sum(map_blocks(part, len(p)), axis=0)
+
+    @cached_property
+    def _full_support(self) -> bool:
+        return bool(self.log_masses.min() > -np.inf)
+
+
+def normalise(name: str, log_masses: Array) -> Array:
+    """Log masses shifted to sum 1, refused when they are no distribution."""
+    if np.isnan(log_masses).any():
+        raise ValueError(
+            f"{name} holds {int(np.isnan(log_masses).sum())} NaN; every log-density must be a "
+            "number (−inf for no mass)"
+        )
+    total = log_sum_exp(log_masses)
+    if total == np.inf:
+        raise ValueError(f"{name} holds +inf: a point mass is not a density; use finite values")
+    if total == -np.inf:
+        raise ValueError(f"{name} is zero everywhere (all −inf); no distribution has that density")
+    return log_masses - total

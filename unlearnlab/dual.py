@@ -1,0 +1,104 @@
+"""solve(): the dual problem of any unlearning problem, and its solution with a certificate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .certificate import certify
+from .errors import Array, InfeasibleError
+from .newton import Point, maximise
+from .problems import Problem
+from .solution import Solution
+from .vertices import dual_ray
+
+COARSE = 16_384  # atoms of the first level
+COARSENING = 32  # each level has so many times the atoms of the one before
+STRONGEST = 1e11  # Σ strength beyond which 1 − Λ of ReverseKL has no digits left
+
+
+def solve(problem: Problem) -> Solution:
+    """Solve an unlearning problem through its dual: max over λ ≥ 0 of g(λ) = min_p L(p, λ).
+
+    Projected Newton on the dual function gives the multipliers λ*, and the target at λ*, eqs. (2),
+    (5) and (7), is the solution: all three problems are strongly dual ([K], Theorems 1–3). Where
+    the target does not exist (FU in contact with its floor, RU with Σλ* ≥ 1) the optimum is found
+    on the primal side. Large tables are first solved on every 32nd, 1024th, ... atom.
+
+    Args:
+        problem: `ReverseKL`, `ForwardKL` or `Likelihood`.
+
+    Returns:
+        A `Solution`. Read `solution.certificate.ok`: it is computed from the returned density.
+
+    Raises:
+        InfeasibleError: no p meets the thresholds; `.ray` proves it and `.ceiling` says what can be
+            reached.
+        TypeError: not a problem.
+
+    Example:
+        >>> import unlearnlab as ul
+        >>> q, q1 = ul.Discrete([0.5, 0.3, 0.2]), ul.Discrete([0.1, 0.1, 0.8])
+        >>> solution = ul.solve(ul.Likelihood(retain=q, forget=[q1], thresholds=[0.15]))
+        >>> solution.model.probabilities.round(4)
+        array([0.5804, 0.3482, 0.0714])
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
+        )
+    point = _nested_newton(problem)
+    if point.converged:
+        tilt = problem.strength_tilt(point.strength, point.dual)
+        multipliers = point.dual.multipliers
+    else:
+        ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
+        if ray is not None:
+            raise _infeasible(problem, ray)
+        tilt, multipliers = problem.edge() or (
+            problem.strength_tilt(point.strength, point.dual),
+            point.dual.multipliers,
+        )
+    model = problem.retain.realise(tilt, problem.atoms)
+    return Solution(problem, model, multipliers, certify(problem, model, multipliers))
+
+
+def _nested_newton(problem: Problem) -> Point:
+    """Newton on coarser and coarser subsets of the atoms first: each level starts the next."""
+    strides = [1]
+    while len(problem.atoms.log_weights) / strides[-1] > COARSE:
+        # Odd, so that on a grid of even rows the subset walks through all columns.
+        strides.append(strides[-1] * COARSENING + 1)
+    start = np.zeros(problem.m)
+    for stride in strides[:0:-1]:
+        table = problem.tabulate(problem.atoms.take(slice(stride // 2, None, stride)))
+        point = _newton(problem, table, start)
+        start = point.strength if point.converged else np.zeros(problem.m)
+    return _newton(problem, problem.table, start)
+
+
+def _newton(problem: Problem, table: Any, start: Array) -> Point:
+    return maximise(
+        lambda strength: problem.dual(strength, table),
+        start,
+        problem.thresholds,
+        strongest=STRONGEST if problem.sense > 0 else np.inf,
+    )
+
+
+def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:
+    ceiling = problem.ceilings()
+    side, word = ("at most", "above") if problem.sense > 0 else ("at least", "below")
+    beyond = problem.sense * (problem.thresholds - ceiling) > 0
+    reason = (
+        f"threshold {', '.join(str(i) for i in np.flatnonzero(beyond))} lies {word} it"
+        if beyond.any()
+        else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
+    )
+    return InfeasibleError(
+        f"no distribution meets thresholds {problem.thresholds.tolist()}: here "
+        f"{problem.constraint_name} can reach {side} {np.round(ceiling, 6).tolist()}; {reason}",
+        ceiling,
+        ray,
+    )

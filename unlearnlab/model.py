@@ -1,0 +1,74 @@
+"""The protocol a rung fulfils, and the two verbs that reach every rung: `kl` and `realise`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from .errors import Array
+from .ratios import LogRatios
+
+
+@dataclass(frozen=True, eq=False)
+class Tilt:
+    """How a problem reweights q: p = q·e^t.
+
+    Attributes:
+        log_weights: (N,) t = log p/q at the atoms, nats.
+        guidance: (m,) u of p ∝ q·Π(q/q_i)^{u_i}, which a score model composes as
+            s_q + Σu_i(s_q − s_{q_i}); None when the tilt is not of that form.
+    """
+
+    log_weights: Array
+    guidance: Array | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A distribution that can be retained or forgotten."""
+
+    @property
+    def space(self) -> Hashable:
+        """What must be equal for two models to be compared: the grid, the number of atoms."""
+
+    def sample(self, n: int, *, seed: int = 0) -> Any: ...
+
+    def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
+        """The atom table of this model against `forget`."""
+
+    def kl(self, other: Any, *, kind: str = "point", seed: int = 0) -> Any:
+        """KL(self‖other) in nats."""
+
+    def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
+        """This model reweighted by `tilt`, as a model of its own kind."""
+
+
+def require_model(name: str, value: Any) -> None:
+    """Raise a TypeError that names `name` unless `value` is a model."""
+    if not isinstance(value, Model):
+        raise TypeError(
+            f"{name} must be a model (a density from grid.density or mixture.on(grid), or a "
+            f"Discrete); got {type(value).__name__} {value!r:.60}"
+        )
+
+
+def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0) -> Any:
+    """Kullback–Leibler divergence KL(p‖q) = E_p[log p/q], in nats.
+
+    A float on exact models (grids, `Discrete`), where `kind` and `seed` change nothing; +inf when
+    p has mass where q has none.
+
+    Raises:
+        TypeError: p or q is not a model.
+        ValueError: p and q live on different grids.
+
+    Example:
+        >>> import unlearnlab as ul
+        >>> p, q = ul.Discrete([0.5, 0.5]), ul.Discrete([0.25, 0.75])
+        >>> round(ul.kl(p, q), 6)
+        0.143841
+    """
+    require_model("p", p)
+    require_model("q", q)
+    return p.kl(q, kind=kind, seed=seed)

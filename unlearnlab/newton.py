@@ -1,0 +1,136 @@
+"""Projected Newton on a concave dual function over non-negative strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import nnls
+
+from .errors import Array
+
+GAP = 1e-11  # relative duality gap at which Newton stops; a certificate accepts 1e-9
+VIOLATION = 1e-10  # violation relative to the threshold, likewise; a certificate accepts 1e-8
+SMALLEST_PRIMAL = 1e-3  # nats; gaps are relative to max(this, |primal|)
+
+
+class Dual(NamedTuple):
+    """The dual function at one point.
+
+    `gradient` and `hessian` belong to the problem's own strength; `violation` (m,) is the signed
+    constraint violation of the target, which is the gradient in the multipliers.
+    """
+
+    value: float
+    gradient: Array
+    hessian: Array
+    violation: Array
+    multipliers: Array
+
+    def primal(self) -> float:
+        """Objective of the target: L(p_λ, λ) = P(p_λ) + λᵀviolation is the dual value."""
+        return self.value - float(self.multipliers @ self.violation)
+
+
+class Point(NamedTuple):
+    """Where Newton stopped."""
+
+    strength: Array
+    dual: Dual
+    converged: bool
+
+
+def solved(dual: Dual, thresholds: Array) -> bool:
+    """Whether the target at this point is feasible and optimal, well inside certificate limits."""
+    primal = dual.primal()
+    gap = abs(float(dual.multipliers @ dual.violation)) / max(SMALLEST_PRIMAL, abs(primal))
+    scale = np.where(thresholds > 0, thresholds, 1.0)
+    return gap <= GAP and float((dual.violation / scale).max()) <= VIOLATION
+
+
+def maximise(
+    function: Callable[[Array], Dual],
+    start: Array,
+    thresholds: Array,
+    *,
+    steps: int = 100,
+    strongest: float = np.inf,
+) -> Point:
+    """Maximise a concave dual function over strength ≥ 0.
+
+    Each step maximises the local quadratic model over the orthant (so the set of active
+    constraints is found exactly, by non-negative least squares) and searches the segment to its
+    maximiser, which never leaves the orthant.
+
+    Args:
+        function: the dual function.
+        start: (m,) first strength, ≥ 0.
+        thresholds: (m,) scale of the violations, for the stopping rule.
+        steps: at most so many.
+        strongest: give up once Σ strength exceeds this: the maximiser lies at infinity.
+    """
+    strength = start
+    dual = function(strength)
+    for _ in range(steps):
+        if solved(dual, thresholds):
+            return Point(strength, dual, True)
+        if strength.sum() > strongest:
+            break
+        direction = _model_maximiser(strength, dual) - strength
+        found = _line_search(function, strength, dual, direction)
+        if found is None:
+            break
+        strength, dual = found
+    return Point(strength, dual, solved(dual, thresholds))
+
+
+def _model_maximiser(strength: Array, dual: Dual) -> Array:
+    """argmax over x ≥ 0 of gradientᵀ(x − strength) + ½(x − strength)ᵀ hessian (x − strength)."""
+    curvature = -dual.hessian
+    # Collinear ratios make the Hessian singular; a constant statistic makes it zero.
+    smallest = 1e-30 + 1e-15 * float(np.abs(dual.gradient).max())
+    scale = np.sqrt(np.maximum(np.diag(curvature), smallest))
+    scaled = curvature / np.outer(scale, scale)
+    for ridge in (1e-13, 1e-11, 1e-9, 1e-6):
+        try:
+            factor = cholesky(scaled + ridge * np.eye(len(scale)), lower=True)
+            break
+        except np.linalg.LinAlgError:
+            continue
+    else:
+        factor = np.eye(len(scale))
+    # Complete the square: ‖Lᵀz − (Lᵀz₀ + L⁻¹g)‖² over z = scale·x ≥ 0.
+    goal = factor.T @ (scale * strength)
+    goal += solve_triangular(factor, dual.gradient / scale, lower=True)
+    return nnls(factor.T, goal, maxiter=30 * len(scale) + 30)[0] / scale
+
+
+def _line_search(
+    function: Callable[[Array], Dual], strength: Array, dual: Dual, direction: Array
+) -> tuple[Array, Dual] | None:
+    """A point along `direction` that ascends enough, or None where rounding forbids one."""
+    slope = float(dual.gradient @ direction)
+    if not slope > 0:
+        return None
+    rounding = 1e-15 * (1 + abs(dual.value))
+    size = 1.0
+    for _ in range(60):
+        point = strength + size * direction
+        trial = function(point)
+        if trial.value >= dual.value + 1e-4 * size * slope - rounding:
+            break
+        size /= 2
+    else:
+        return None
+    # Where the curvature falls along the way (statistics spread over hundreds of nats) Newton
+    # steps are far too short: double them while the function still climbs as steeply.
+    while float(trial.gradient @ direction) > 0.5 * slope:
+        longer = np.maximum(strength + 2 * size * direction, 0.0)
+        further = function(longer)
+        if not further.value > trial.value + rounding:
+            break
+        size, point, trial = 2 * size, longer, further
+    moved = np.abs(point - strength).max() > 1e-15 * np.abs(point).max()
+    return (point, trial) if moved else None

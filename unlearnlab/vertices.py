@@ -1,0 +1,74 @@
+"""Linear programmes over atoms: proofs of infeasibility, and the dual function beyond Λ = 1."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linprog
+
+from .errors import Array
+
+FURTHEST = 1e7  # multipliers searched; beyond it the programme counts as unbounded
+
+
+def max_min(intercepts: Array, slopes: Array, *, least: float, most: float) -> tuple[Array, float]:
+    """max over x ≥ 0, least ≤ Σx ≤ most, of min_j intercepts_j + slopes_jᵀx.
+
+    Constraint generation: a programme over a few of the N rows, then the rows it breaks, until it
+    breaks none.
+
+    Args:
+        intercepts: (N,); slopes: (N, m).
+
+    Returns:
+        the maximiser (m,) and the maximum, evaluated on all rows.
+    """
+    m = slopes.shape[1]
+    rows = np.unique(np.concatenate([slopes.argmin(axis=0), slopes.argmax(axis=0), [intercepts.argmin()]]))
+    for _ in range(200):
+        scale = 1 + np.abs(slopes[rows]).max(axis=1)
+        result = linprog(
+            np.append(np.zeros(m), -1.0),
+            A_ub=np.concatenate(
+                [
+                    np.column_stack([-slopes[rows], np.ones(len(rows))]) / scale[:, None],
+                    [np.append(np.ones(m), 0.0), np.append(-np.ones(m), 0.0)],
+                ]
+            ),
+            b_ub=np.concatenate([intercepts[rows] / scale, [most, -least]]),
+            bounds=[(0, None)] * m + [(None, None)],
+            method="highs-ds",
+            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        )
+        x, bound = result.x[:m], result.x[m]
+        values = intercepts + slopes @ x
+        worst = int(values.argmin())
+        if values[worst] >= bound - 1e-10 * (1 + abs(bound)) or worst in rows:
+            break
+        more = np.argsort(values)[: 4 * m]
+        rows = np.union1d(rows, more[values[more] < bound])
+    return x, float(values[worst])
+
+
+def dual_ray(values: Array, thresholds: Array, sense: int) -> Array | None:
+    """Multipliers that prove infeasibility, or None.
+
+    With V_j the constraint values of the extreme distributions and constraints convex in p,
+    Σλ_i·constraint_i(p) ≤ max_j λᵀV_j for every p (≥ min_j for LU, where they are linear). A λ ≥ 0
+    with λᵀb on the wrong side of that is a ray along which the dual function has no bound.
+
+    Args:
+        values: (N, m) V; thresholds: (m,) b; sense: +1 for RU and FU, −1 for LU.
+    """
+    scale = np.where(thresholds > 0, thresholds, 1.0)
+    slopes = sense * (thresholds - values) / scale
+    alone = slopes.min(axis=0)
+    if alone.max() > 0:
+        ray = np.eye(len(scale))[int(alone.argmax())]
+    elif len(scale) == 1:
+        return None
+    else:
+        ray, worth = max_min(np.zeros(len(slopes)), slopes, least=1.0, most=1.0)
+        if worth <= 1e-9:
+            return None
+    ray = np.maximum(ray, 0.0) / scale
+    return ray / ray.sum()
