@@ -7,8 +7,6 @@ the atoms that tie for the minimum (`boundary`), or the gridded problem has a ga
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.optimize import brentq
 
@@ -22,37 +20,49 @@ TIE = 1e-8  # nats: atoms this close to the minimum tie for it
 CANDIDATES = 24  # atoms that the search for an atomic optimum considers
 
 
-class Edge(NamedTuple):
-    """An optimum that the closed form cannot express: t = log p/q (N,) and multipliers (m,)."""
+def beyond_one(log_weights: Array, ratios: Array, thresholds: Array) -> tuple[Array, float]:
+    """Maximiser (m,) and maximum of the dual function over Λ ≥ 1.
 
-    log_weights: Array
-    multipliers: Array
-
-
-def solve_edge(log_weights: Array, ratios: Array, thresholds: Array) -> Edge:
-    """Solve RU with Λ ≥ 1.
+    g(λ) = min_j L_j + λᵀ(b − L_j − r_j), L = −log Q: KL(δ_j‖q) = L_j and KL(δ_j‖q_i) = L_j + r_ij.
 
     Args:
         log_weights: (N,) log mass of q; ratios: (N, m) log q/q_i; thresholds: (m,) b.
+    """
+    costs, slopes = _points(log_weights, ratios, thresholds)
+    multipliers, value = max_min(costs, slopes, least=1.0, most=FURTHEST)
+    return _sharpen(costs, slopes, multipliers, value)
+
+
+def solve_edge(
+    log_weights: Array, ratios: Array, thresholds: Array, multipliers: Array, value: float
+) -> Array:
+    """A density that solves RU where the dual function is greatest at Λ ≥ 1.
+
+    Args:
+        multipliers, value: what `beyond_one` found.
 
     Returns:
-        the best density found with the optimal multipliers. On few atoms several constraints may
-        leave no feasible density though the dual is bounded: then the least infeasible atom.
+        (N,) t = log p/q of the best density found. On few atoms several constraints may leave no
+        feasible density though the dual is bounded: then of the least infeasible atom.
     """
     held = np.flatnonzero(log_weights > -np.inf)
     log_q, r = log_weights[held], ratios[held]
-    # g(λ) = min_j L_j + λᵀ(b − L_j − r_j) with L = −log Q: KL(δ_j‖q) = L_j, KL(δ_j‖q_i) = L_j + r_ij.
-    slopes = thresholds - (r - log_q[:, None])
-    multipliers, value = max_min(-log_q, slopes, least=1.0, most=FURTHEST)
-    multipliers, value = _sharpen(-log_q, slopes, multipliers, value)
     t = None
     if multipliers.sum() < 1 + 1e-9:
         t = _on_tied_atoms(log_q, r, thresholds, multipliers, value)
     if t is None:
-        t = _few_atoms(log_q, r, thresholds, -log_q + slopes @ multipliers)
+        costs, slopes = _points(log_q, r, thresholds)
+        t = _few_atoms(log_q, r, thresholds, costs + slopes @ multipliers)
     full = np.full(len(log_weights), -np.inf)
     full[held] = t
-    return Edge(full, multipliers)
+    return full
+
+
+def _points(log_weights: Array, ratios: Array, thresholds: Array) -> tuple[Array, Array]:
+    """L_j and b − KL(δ_j‖q_i) of the atoms of q."""
+    held = log_weights > -np.inf
+    costs = -log_weights[held]
+    return costs, thresholds - (ratios[held] + costs[:, None])
 
 
 def _sharpen(intercepts: Array, slopes: Array, x: Array, value: float) -> tuple[Array, float]:
@@ -77,18 +87,31 @@ def _on_tied_atoms(
     """A density on argmax λᵀr with KL(p‖q) = g and KL(p‖q_i) ≥ b_i, if there is one.
 
     At Λ = 1 the optimum needs E_p[r_i] ≥ b_i − g on the tied atoms and KL(p‖q) = g exactly; it is
-    not unique. Take p ∝ q·exp(uᵀr − κ|r − b + g|²): at κ = 0 the least divergence that meets the
-    moments, and more divergence as κ narrows it. Bisect κ.
+    not unique. Take p ∝ q·exp(uᵀr − κ·spread): at κ = 0 the least divergence that meets the
+    moments, and more divergence as κ narrows it.
     """
     height = ratios @ multipliers
     tied = height >= height.max() - TIE * (1 + abs(height.max()))
     if tied.sum() <= len(thresholds) + 1:
         return None
     base, r, goal = log_q[tied], ratios[tied], thresholds - value
-    distance = ((r - goal) ** 2).sum(axis=1)
+    # By the distance from the goal; atoms that do not differ in their ratios, by their order.
+    for spread in (((r - goal) ** 2).sum(axis=1), np.arange(len(base)) / len(base)):
+        log_p = _of_divergence(base, r, goal, value, spread)
+        if log_p is not None:
+            t = np.full(len(log_q), -np.inf)
+            t[tied] = log_p - base
+            return t
+    return None
+
+
+def _of_divergence(
+    base: Array, r: Array, goal: Array, value: float, spread: Array
+) -> Array | None:
+    """log p ∝ q·exp(uᵀr − κ·spread) with E_p[r] ≥ goal and KL(p‖q) = value; κ is bisected."""
 
     def at(kappa: float) -> tuple[float, Array]:
-        weights = base - kappa * distance
+        weights = base - kappa * spread
         point = _least_divergence(weights - log_sum_exp(weights), r, goal)
         log_p = weights + r @ point.strength
         log_p -= log_sum_exp(log_p)
@@ -102,11 +125,7 @@ def _on_tied_atoms(
         kappa *= 4
         if kappa > 1e8:
             return None
-    # A hair above the root: the constraint then holds with KL(p‖q) ≥ g.
-    root = float(brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14))
-    t = np.full(len(log_q), -np.inf)
-    t[tied] = at(root)[1] - base
-    return t
+    return at(float(brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)))[1]
 
 
 def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Point:
@@ -122,15 +141,17 @@ def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Poi
 def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> Array:
     """The best feasible density on few atoms: for Λ > 1 a local optimum holds at most m + 1.
 
-    Candidates are the atoms with the least Lagrangian, those that reach furthest, and the heaviest.
+    Candidates are the atoms with the least Lagrangian, those that reach furthest, the heaviest, and
+    the heaviest of those that are feasible as points.
     """
     reach = ratios - log_q[:, None]
     chosen = np.unique(
         np.concatenate(
             [
                 np.argsort(cost)[: CANDIDATES // 2],
-                np.argsort(-(reach / np.where(thresholds > 0, thresholds, 1)).min(axis=1))[:4],
+                np.argsort(-(reach - thresholds).min(axis=1))[:4],
                 np.argsort(-log_q)[: CANDIDATES // 3],
+                np.argsort(np.where((reach >= thresholds).all(axis=1), -log_q, np.inf))[:8],
             ]
         )
     )
@@ -142,10 +163,11 @@ def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> A
     # One start at each atom, besides the random ones: the optimum may be nearly a point.
     heavy = [np.where(np.arange(len(chosen)) == j, 6.0, 0.0) for j in range(len(chosen))]
     starts = [*heavy, *random_starts(base, r, 24, np.random.default_rng(0))]
-    log_p = search(primal, starts, np.where(thresholds > 0, thresholds, 1.0))[1]
-    if log_p is None:
-        furthest = int((reach[chosen] - thresholds).min(axis=1).argmax())
-        log_p = np.where(np.arange(len(chosen)) == furthest, 0.0, -np.inf)
+    value, log_p = search(primal, starts, np.where(thresholds > 0, thresholds, 1.0))
+    room = (reach[chosen] - thresholds).min(axis=1)
+    point = int(np.where(room >= 0, base, -np.inf).argmax() if room.max() >= 0 else room.argmax())
+    if log_p is None or (room[point] >= 0 and -base[point] <= value):
+        log_p = np.where(np.arange(len(chosen)) == point, 0.0, -np.inf)
     t = np.full(len(log_q), -np.inf)
     t[chosen] = log_p - base
     return t

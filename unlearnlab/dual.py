@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .certificate import certify
@@ -15,7 +13,6 @@ from .vertices import dual_ray
 
 COARSE = 16_384  # atoms of the first level
 COARSENING = 32  # each level has so many times the atoms of the one before
-STRONGEST = 1e11  # Σ strength beyond which 1 − Λ of ReverseKL has no digits left
 
 
 def solve(problem: Problem) -> Solution:
@@ -70,21 +67,18 @@ def _nested_newton(problem: Problem) -> Point:
     while len(problem.atoms.log_weights) / strides[-1] > COARSE:
         # Odd, so that on a grid of even rows the subset walks through all columns.
         strides.append(strides[-1] * COARSENING + 1)
-    start = np.zeros(problem.m)
-    for stride in strides[:0:-1]:
-        table = problem.tabulate(problem.atoms.take(slice(stride // 2, None, stride)))
-        point = _newton(problem, table, start)
-        start = point.strength if point.converged else np.zeros(problem.m)
-    return _newton(problem, problem.table, start)
-
-
-def _newton(problem: Problem, table: Any, start: Array) -> Point:
-    return maximise(
-        lambda strength: problem.dual(strength, table),
-        start,
-        problem.thresholds,
-        strongest=STRONGEST if problem.sense > 0 else np.inf,
-    )
+    start: Array | None = None
+    for stride in reversed(strides):
+        coarse = stride > 1
+        atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
+        table = problem.tabulate(atoms) if coarse else problem.table
+        point = maximise(
+            lambda strength, table=table: problem.dual(strength, table),
+            problem.start(table) if start is None else start,
+            problem.thresholds,
+        )
+        start = point.strength if point.converged else None
+    return point
 
 
 def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:

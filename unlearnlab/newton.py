@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, lstsq, solve_triangular
 from scipy.optimize import nnls
 
 from .errors import Array
 
 GAP = 1e-11  # relative duality gap at which Newton stops; a certificate accepts 1e-9
 VIOLATION = 1e-10  # violation relative to the threshold, likewise; a certificate accepts 1e-8
+STRONGEST = 1e11  # strength, in reciprocal thresholds, beyond which the maximiser is at infinity
+LONGEST = 100.0  # step, in the same unit and relative to 1 + strength
 SMALLEST_PRIMAL = 1e-3  # nats; gaps are relative to max(this, |primal|)
 
 
@@ -56,7 +58,6 @@ def maximise(
     thresholds: Array,
     *,
     steps: int = 100,
-    strongest: float = np.inf,
 ) -> Point:
     """Maximise a concave dual function over strength ≥ 0.
 
@@ -67,18 +68,21 @@ def maximise(
     Args:
         function: the dual function.
         start: (m,) first strength, ≥ 0.
-        thresholds: (m,) scale of the violations, for the stopping rule.
+        thresholds: (m,) scale of the violations; strengths are measured in their reciprocals.
         steps: at most so many.
-        strongest: give up once Σ strength exceeds this: the maximiser lies at infinity.
     """
+    unit = 1 / np.where(thresholds > 0, thresholds, 1.0)
     strength = start
     dual = function(strength)
     for _ in range(steps):
         if solved(dual, thresholds):
             return Point(strength, dual, True)
-        if strength.sum() > strongest:
+        longest = LONGEST * (1 + (strength / unit).max())
+        if longest > LONGEST * STRONGEST:
             break
-        direction = _model_maximiser(strength, dual) - strength
+        direction = _model_maximiser(strength, dual, longest * unit) - strength
+        # Where p sits on one atom the dual is nearly linear, and the model's maximum far away.
+        direction *= min(1.0, longest / max((np.abs(direction) / unit).max(), 1e-300))
         found = _line_search(function, strength, dual, direction)
         if found is None:
             break
@@ -86,11 +90,12 @@ def maximise(
     return Point(strength, dual, solved(dual, thresholds))
 
 
-def _model_maximiser(strength: Array, dual: Dual) -> Array:
+def _model_maximiser(strength: Array, dual: Dual, longest: Array) -> Array:
     """argmax over x ≥ 0 of gradientᵀ(x − strength) + ½(x − strength)ᵀ hessian (x − strength)."""
     curvature = -dual.hessian
-    # Collinear ratios make the Hessian singular; a constant statistic makes it zero.
-    smallest = 1e-30 + 1e-15 * float(np.abs(dual.gradient).max())
+    # Collinear ratios make the Hessian singular, a constant statistic makes it zero: give it the
+    # curvature with which the steepest component would move a little more than the longest step.
+    smallest = (np.abs(dual.gradient) * longest).max() / (100 * longest**2) + 1e-300
     scale = np.sqrt(np.maximum(np.diag(curvature), smallest))
     scaled = curvature / np.outer(scale, scale)
     for ridge in (1e-13, 1e-11, 1e-9, 1e-6):
@@ -104,7 +109,16 @@ def _model_maximiser(strength: Array, dual: Dual) -> Array:
     # Complete the square: ‖Lᵀz − (Lᵀz₀ + L⁻¹g)‖² over z = scale·x ≥ 0.
     goal = factor.T @ (scale * strength)
     goal += solve_triangular(factor, dual.gradient / scale, lower=True)
-    return nnls(factor.T, goal, maxiter=30 * len(scale) + 30)[0] / scale
+    best = nnls(factor.T, goal, maxiter=30 * len(scale) + 30)[0] / scale
+    # Non-negative least squares finds which components are free. A steep inactive one costs the
+    # free ones their last digits: solve those again by themselves.
+    free = best > 0
+    step = -np.where(free, 0.0, strength)
+    block = scaled[np.ix_(free, free)] + 1e-13 * np.eye(free.sum())
+    right = (dual.gradient - curvature @ step)[free] / scale[free]
+    step[free] = lstsq(block, right)[0] / scale[free]
+    refined = strength + step
+    return refined if (refined >= 0).all() else best
 
 
 def _line_search(
@@ -114,19 +128,25 @@ def _line_search(
     slope = float(dual.gradient @ direction)
     if not slope > 0:
         return None
-    rounding = 1e-15 * (1 + abs(dual.value))
+    rounding = 1e-12 * (1 + abs(dual.value))
     size = 1.0
     for _ in range(60):
         point = strength + size * direction
         trial = function(point)
-        if trial.value >= dual.value + 1e-4 * size * slope - rounding:
+        if trial.value >= dual.value + 1e-4 * size * slope:
+            break
+        # Close to the maximum only the slope can still tell (Hager and Zhang 2005).
+        flat = abs(float(trial.gradient @ direction)) <= 0.5 * slope
+        if flat and trial.value >= dual.value - rounding:
             break
         size /= 2
     else:
         return None
     # Where the curvature falls along the way (statistics spread over hundreds of nats) Newton
     # steps are far too short: double them while the function still climbs as steeply.
-    while float(trial.gradient @ direction) > 0.5 * slope:
+    for _ in range(10):
+        if float(trial.gradient @ direction) <= 0.5 * slope:
+            break
         longer = np.maximum(strength + 2 * size * direction, 0.0)
         further = function(longer)
         if not further.value > trial.value + rounding:

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .atomic import solve_edge
+from .atomic import beyond_one, reverse_primal, solve_edge
 from .contact import DifferenceTable, interior_point
 from .density.mixture import shared_components
 from .errors import Array, SupportError, finite_vector, multiplier_vector, same_space
 from .model import Tilt, require_model
-from .newton import Dual
+from .newton import STRONGEST, Dual, maximise, solved
+from .search import Primal
 from .ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 
 LARGEST_LOG_STATISTIC = 345.0  # e^345 squared is still a double: a Hessian of statistics exists
@@ -173,6 +174,10 @@ class Problem(ABC):
         """λ at a strength."""
         return strength
 
+    def start(self, table: Any) -> Array:
+        """(m,) a strength from which Newton does well."""
+        return np.zeros(self.m)
+
     def strength_tilt(self, strength: Array, dual: Dual) -> Tilt:
         """The tilt at a strength that the solver stopped at."""
         return self.tilt(strength)
@@ -184,6 +189,17 @@ class Problem(ABC):
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
         """Which kind of solution `model` is, read off the model and its multipliers."""
         return "regular" if multipliers.any() else "inactive"
+
+    @abstractmethod
+    def primal(self, log_p: Array) -> Primal:
+        """Objective and violations of a distribution on the atoms (log masses), with gradients.
+
+        The problem as it is stated, for searches that must not know of duality.
+        """
+
+    def log_base(self) -> Array | None:
+        """(N,) log masses below which p may not fall, or None."""
+        return None
 
     def admits(self, model: Any) -> bool:
         """Whether the model lies in the set that the problem ranges over."""
@@ -308,6 +324,10 @@ class ReverseKL(Problem):
     def _tilt_at(self, u: Array, log_normaliser: float) -> Tilt:
         return Tilt(tilt_weights(self.table.statistics, u, log_normaliser), guidance=u)
 
+    def primal(self, log_p: Array) -> Primal:
+        """KL(p‖q), b − KL(p‖q_i) and their gradients p(t + 1), −p(t + r_i + 1)."""
+        return reverse_primal(log_p, *self.table, self.thresholds)
+
     def vertex_values(self) -> Array:
         """KL(δ_j‖q_i) = −log q_i(j), the mass of the atom."""
         held = self.atoms.log_weights > -np.inf
@@ -315,8 +335,16 @@ class ReverseKL(Problem):
 
     def edge(self) -> tuple[Tilt, Array]:
         """The optimum where Λ reaches 1: regimes `boundary` and `atomic`."""
-        found = solve_edge(*self.table, self.thresholds)
-        return Tilt(found.log_weights), found.multipliers
+        multipliers, value = beyond_one(*self.table, self.thresholds)
+        if multipliers.sum() < 1 + 1e-9:
+            # g is concave, so its maximum has Λ ≤ 1: look for it from this side along the ray.
+            reach = np.geomspace(1, STRONGEST, 100)[:, None] * multipliers
+            start = max(reach, key=lambda u: self.dual(u, self.table).value)
+            point = maximise(lambda u: self.dual(u, self.table), start, self.thresholds)
+            if point.converged:
+                return self.strength_tilt(point.strength, point.dual), point.dual.multipliers
+        t = solve_edge(*self.table, self.thresholds, multipliers, value)
+        return Tilt(t), multipliers
 
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
         """boundary: Λ = 1 and solved; atomic: Λ ≥ 1 and a gap is left."""
@@ -413,6 +441,18 @@ class ForwardKL(Problem):
                 f"multipliers {vector.tolist()} leave no mass: q − Σλ_iq_i ≤ 0 everywhere"
             )
         return Tilt(t)
+
+    def primal(self, log_p: Array) -> Primal:
+        """KL(q‖p) = −E[t], b − KL(q_i‖p) and their gradients −Q, q_i."""
+        t = log_p - self.atoms.log_weights
+        q, shares = self.table.weights, self.table.shares
+        return Primal(
+            -float(q @ t), -q, self.thresholds - self.table.start + t @ shares, shares
+        )
+
+    def log_base(self) -> Array:
+        """log q − T."""
+        return self.atoms.log_weights - self.floor
 
     def vertex_values(self) -> Array:
         """KL(q_i‖v_j) of v_j = e^{−T}q + (1 − e^{−T})δ_j, the extreme points of the floored set."""
@@ -531,6 +571,23 @@ class Likelihood(Problem):
             -log_normaliser - strength @ self.thresholds, violation, -covariance, violation, strength
         )
 
+    def start(self, table: ExponentialTable) -> Array:
+        """Where ℓ spans many decades, the solutions with ℓ capped at 10⁴b, 10⁸b, ... in turn.
+
+        Newton from λ = 0 sees the largest ℓ alone and would have to lower its sights decade by
+        decade; capped, it sees the cells that matter, and those above the cap empty by themselves.
+        """
+        strength = np.zeros(self.m)
+        highest = float((table.statistics / self.thresholds).max())
+        cap = 1e4
+        while cap < highest and not solved(self.dual(strength, table), self.thresholds):
+            capped = table._replace(statistics=np.minimum(table.statistics, cap * self.thresholds))
+            strength = maximise(
+                lambda x, capped=capped: self.dual(x, capped), strength, self.thresholds
+            ).strength
+            cap *= 1e4
+        return strength
+
     def _dual_value(self, multipliers: Array) -> float:
         return float(-log_normaliser(*self.table, -multipliers) - multipliers @ self.thresholds)
 
@@ -545,6 +602,16 @@ class Likelihood(Problem):
 
     def _tilt_at(self, multipliers: Array, log_normaliser: float) -> Tilt:
         return Tilt(tilt_weights(self.table.statistics, -multipliers, log_normaliser))
+
+    def primal(self, log_p: Array) -> Primal:
+        """KL(p‖q), b·log(E_p[ℓ]/b) and their gradients p(t + 1), b·pℓ/E_p[ℓ].
+
+        The logarithm has the constraint's sign, and E_p[ℓ] may start many decades above b.
+        """
+        p, t, b = np.exp(log_p), log_p - self.table.log_weights, self.thresholds
+        terms = p[:, None] * self.table.statistics
+        values = np.maximum(terms.sum(axis=0), 1e-300)
+        return Primal(float(p @ t), p * (t + 1), b * np.log(values / b), terms * (b / values))
 
     def vertex_values(self) -> Array:
         """ℓ_i at each atom of q."""

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from .errors import Array
 
+FIRST_PENALTY = 1e3  # nats; a start that is feasible should not first slide back to q
 MARGIN = 1e-7  # thresholds are tightened by this share, so that what is found is truly feasible
 
 
@@ -65,7 +66,7 @@ def _from_one(
 ) -> tuple[float, Array] | None:
     """One local search: p = base + (1 − |base|)·softmax(logits)."""
     log_rest = 0.0 if log_base is None else float(np.log1p(-np.exp(log_base).sum()))
-    multipliers, penalty = np.zeros(len(scale)), 10.0
+    multipliers, penalty = np.zeros(len(scale)), FIRST_PENALTY
     last = np.inf
     best: tuple[float, Array] | None = None
 
@@ -86,14 +87,26 @@ def _from_one(
         return value, gradient - s * gradient.sum()
 
     for _ in range(rounds):
+        # A logit's curvature is about the mass that its cell moves: measure it in these units.
+        log_p = density(logits)[1]
+        here = primal(log_p)
+        mass = np.exp(log_p) + np.abs(here.objective_gradient)
+        mass += np.abs(here.violation_gradients) @ (1 / scale)
+        unit = 1 / np.sqrt(mass + 1e-3 / len(logits))
+
+        def scaled(z: Array, centre: Array = logits, unit: Array = unit) -> tuple[float, Array]:
+            value, gradient = lagrangian(centre + unit * z)
+            return value, gradient * unit
+
         result = minimize(
-            lagrangian,
-            logits,
+            scaled,
+            np.zeros_like(logits),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": 400, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 20},
+            options={"maxiter": 200, "ftol": 1e-14, "gtol": 1e-8, "maxcor": 20},
         )
-        logits = result.x - result.x.max()
+        logits = logits + unit * result.x
+        logits -= logits.max()
         log_p = density(logits)[1]
         here = primal(log_p)
         if (here.violations <= 0).all() and (best is None or here.objective < best[0]):

@@ -60,7 +60,8 @@ def dual_ray(values: Array, thresholds: Array, sense: int) -> Array | None:
         values: (N, m) V; thresholds: (m,) b; sense: +1 for RU and FU, −1 for LU.
     """
     scale = np.where(thresholds > 0, thresholds, 1.0)
-    slopes = sense * (thresholds - values) / scale
+    # A ray for capped values is one for the values: a linear programme cannot span more decades.
+    slopes = np.minimum(sense * (thresholds - values) / scale, 1e7)
     alone = slopes.min(axis=0)
     if alone.max() > 0:
         ray = np.eye(len(scale))[int(alone.argmax())]
