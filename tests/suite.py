@@ -19,8 +19,8 @@ def mixture(rng: np.random.Generator, most: int) -> ul.GaussianMixture:
 
 
 def problem(kind: str, seed: int, *, cells: int = 2001) -> ul.Problem:
-    """Problem `seed` of its kind: m = 1..5 random mixtures to forget; one in three shares a mode."""
-    rng = np.random.default_rng([seed, "RU FU LU".split().index(kind)])
+    """Problem `seed` of its kind: forget m = 1..5 random mixtures, one in three a mode of q."""
+    rng = np.random.default_rng([seed, ["RU", "FU", "LU"].index(kind)])
     grid = ul.Grid(-10.0, 10.0, cells)
     q = mixture(rng, 4)
     forget = []
@@ -38,7 +38,9 @@ def problem(kind: str, seed: int, *, cells: int = 2001) -> ul.Problem:
         relative = np.exp(rng.uniform(np.log(1e-4), np.log(1.5), len(forget)))
         statistic = "density" if rng.random() < 0.5 else "ratio"
         return ul.Likelihood(densities[0], densities[1:], relative=relative, statistic=statistic)
-    base = np.array([ul.kl(d, densities[0]) if kind == "FU" else ul.kl(densities[0], d) for d in densities[1:]])
+    base = np.array(
+        [ul.kl(d, densities[0]) if kind == "FU" else ul.kl(densities[0], d) for d in densities[1:]]
+    )
     if kind == "FU":
         thresholds = base * rng.uniform(0.8, 1.5, len(base)) + rng.uniform(0, 12, len(base))
     else:

@@ -1,4 +1,4 @@
-"""unlearnlab: unlearning in diffusion models as constrained optimisation, with checkable answers."""
+"""Unlearning in diffusion models as constrained optimisation, with answers that can be checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOME = {
     "SupportError": "errors",
     "certify": "certificate",
     "kl": "model",
-    "load": "solution",
+    "load": "density.storage",
     "solve": "dual",
     "verify": "verify",
 }
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from . import plot, teaching
     from .certificate import Certificate, certify
     from .density import Discrete, GaussianMixture, Grid, GridDensity
+    from .density.storage import load
     from .dual import solve
     from .errors import InfeasibleError, SupportError
     from .model import kl
     from .problems import ForwardKL, Likelihood, Problem, ReverseKL
-    from .solution import Solution, load
+    from .solution import Solution
     from .verify import verify
 
 

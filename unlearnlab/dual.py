@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .certificate import certify
 from .errors import Array, InfeasibleError
+from .model import Tilt
 from .newton import Point, maximise
 from .problems import Problem
 from .solution import Solution
@@ -45,20 +48,28 @@ def solve(problem: Problem) -> Solution:
         raise TypeError(
             f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
         )
+    tilt, multipliers = _optimum(problem)
+    model = problem.retain.realise(tilt, problem.atoms)
+    certificate = certify(problem, model, multipliers)
+    at_twice_floor = None
+    deeper = problem.deeper() if certificate.regime == "contact" else None
+    if deeper is not None:
+        tilt, _ = _optimum(deeper)
+        at_twice_floor = deeper.evaluate(deeper.retain.realise(tilt, deeper.atoms)).objective
+    return Solution(problem, model, multipliers, certificate, at_twice_floor)
+
+
+def _optimum(problem: Problem) -> tuple[Tilt, Array]:
+    """The optimal tilt and multipliers, by Newton or else at the edge of the dual's domain."""
     point = _nested_newton(problem)
-    if point.converged:
-        tilt = problem.strength_tilt(point.strength, point.dual)
-        multipliers = point.dual.multipliers
-    else:
+    if not point.converged:
         ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
         if ray is not None:
             raise _infeasible(problem, ray)
-        tilt, multipliers = problem.edge() or (
-            problem.strength_tilt(point.strength, point.dual),
-            point.dual.multipliers,
-        )
-    model = problem.retain.realise(tilt, problem.atoms)
-    return Solution(problem, model, multipliers, certify(problem, model, multipliers))
+        edge = problem.edge()
+        if edge is not None:
+            return edge
+    return problem.strength_tilt(point.strength, point.dual), point.dual.multipliers
 
 
 def _nested_newton(problem: Problem) -> Point:
@@ -73,7 +84,7 @@ def _nested_newton(problem: Problem) -> Point:
         atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
         table = problem.tabulate(atoms) if coarse else problem.table
         point = maximise(
-            lambda strength, table=table: problem.dual(strength, table),
+            partial(problem.dual, table=table),
             problem.start(table) if start is None else start,
             problem.thresholds,
         )
@@ -83,7 +94,9 @@ def _nested_newton(problem: Problem) -> Point:
 
 def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:
     ceiling = problem.ceilings()
-    side, word = ("at most", "above") if problem.sense > 0 else ("at least", "below")
+    reach, word = ("reach at most", "above")
+    if problem.sense < 0:
+        reach, word = "be brought down to", "below"
     beyond = problem.sense * (problem.thresholds - ceiling) > 0
     reason = (
         f"threshold {', '.join(str(i) for i in np.flatnonzero(beyond))} lies {word} it"
@@ -92,7 +105,7 @@ def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:
     )
     return InfeasibleError(
         f"no distribution meets thresholds {problem.thresholds.tolist()}: here "
-        f"{problem.constraint_name} can reach {side} {np.round(ceiling, 6).tolist()}; {reason}",
+        f"{problem.constraint_name} can {reach} {np.round(ceiling, 6).tolist()}; {reason}",
         ceiling,
         ray,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class InfeasibleError(ValueError):
@@ -30,7 +31,7 @@ class SupportError(ValueError):
     """A density is zero where the problem needs it to be positive."""
 
 
-def finite_vector(name: str, value: ArrayLike, size: int, *, per: str) -> Array:
+def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) -> Array:
     """`value` as a finite float64 vector of length `size`; one number is repeated."""
     try:
         vector = np.asarray(value, dtype=np.float64)

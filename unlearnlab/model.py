@@ -32,7 +32,8 @@ class Model(Protocol):
     def space(self) -> Hashable:
         """What must be equal for two models to be compared: the grid, the number of atoms."""
 
-    def sample(self, n: int, *, seed: int = 0) -> Any: ...
+    def sample(self, n: int, *, seed: int = 0) -> Any:
+        """`n` draws."""
 
     def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
         """The atom table of this model against `forget`."""

@@ -133,24 +133,26 @@ def _line_search(
     for _ in range(60):
         point = strength + size * direction
         trial = function(point)
+        ahead = float(trial.gradient @ direction)
         if trial.value >= dual.value + 1e-4 * size * slope:
             break
-        # Close to the maximum only the slope can still tell (Hager and Zhang 2005).
-        flat = abs(float(trial.gradient @ direction)) <= 0.5 * slope
-        if flat and trial.value >= dual.value - rounding:
+        # Near the maximum values are all rounding, and the slope tells: the dual is unimodal along
+        # a line, so where it still climbs, or is much flatter, it is higher (Hager and Zhang 2005).
+        if ahead >= -0.5 * slope and trial.value >= dual.value - rounding:
             break
         size /= 2
     else:
         return None
     # Where the curvature falls along the way (statistics spread over hundreds of nats) Newton
-    # steps are far too short: double them while the function still climbs as steeply.
+    # steps are far too short: double them while the function still climbs nearly as steeply.
     for _ in range(10):
-        if float(trial.gradient @ direction) <= 0.5 * slope:
+        if ahead <= 0.5 * slope:
             break
         longer = np.maximum(strength + 2 * size * direction, 0.0)
         further = function(longer)
-        if not further.value > trial.value + rounding:
+        if not (further.gradient @ direction >= 0 and further.value >= trial.value - rounding):
             break
         size, point, trial = 2 * size, longer, further
-    moved = np.abs(point - strength).max() > 1e-15 * np.abs(point).max()
+        ahead = float(trial.gradient @ direction)
+    moved = (np.abs(point - strength) > 1e-15 * np.abs(point)).any()
     return (point, trial) if moved else None

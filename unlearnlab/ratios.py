@@ -69,11 +69,11 @@ def log_sum_exp(values: Array) -> float:
     def part(block: slice) -> tuple[float, float]:
         a = values[block]
         top = float(a.max())
-        return (top, float(np.exp(a - top).sum())) if top > -np.inf else (top, 0.0)
+        return (top, float(np.exp(a - top).sum())) if np.isfinite(top) else (top, 0.0)
 
     tops, sums = map(np.array, zip(*map_blocks(part, len(values)), strict=True))
     top = tops.max()
-    if top == -np.inf:
+    if not np.isfinite(top):
         return float(top)
     return float(top + np.log(np.exp(tops - top) @ sums))
 
@@ -96,7 +96,9 @@ def log_normaliser(log_weights: Array, statistics: Array, exponents: Array) -> f
 
 
 def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> Moments:
-    """K(θ) = log E_q[exp(θᵀs)] with its gradient and Hessian: mean and covariance of s under p ∝ q e^{θᵀs}.
+    """K(θ) = log E_q[exp(θᵀs)] with its gradient and Hessian.
+
+    They are the mean and covariance of s under p ∝ q·exp(θᵀs).
 
     Args:
         log_weights: (N,) log mass of q, nats.

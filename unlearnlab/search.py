@@ -122,7 +122,9 @@ def _from_one(
     return best
 
 
-def random_starts(log_q: Array, ratios: Array, count: int, rng: np.random.Generator) -> Iterable[Array]:
+def random_starts(
+    log_q: Array, ratios: Array, count: int, rng: np.random.Generator
+) -> Iterable[Array]:
     """q itself, then tilts of q along the ratios, rough noise on q, and a few heavy atoms."""
     held = np.maximum(log_q, log_q[log_q > -np.inf].min() - 50)
     spread = np.clip(np.nan_to_num(ratios), -50, 50)
@@ -135,6 +137,8 @@ def random_starts(log_q: Array, ratios: Array, count: int, rng: np.random.Genera
             yield held + rng.normal(scale=rng.uniform(0.5, 4), size=len(held))
         else:
             start = held + rng.normal(scale=0.1, size=len(held))
-            heavy = rng.choice(len(held), size=min(len(held), int(rng.integers(1, 6))), replace=False)
+            heavy = rng.choice(
+                len(held), size=min(len(held), int(rng.integers(1, 6))), replace=False
+            )
             start[heavy] = start.max() + rng.uniform(0, 6, size=len(heavy))
             yield start

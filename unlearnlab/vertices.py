@@ -7,6 +7,7 @@ from scipy.optimize import linprog
 
 from .errors import Array
 
+HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 FURTHEST = 1e7  # multipliers searched; beyond it the programme counts as unbounded
 
 
@@ -23,7 +24,9 @@ def max_min(intercepts: Array, slopes: Array, *, least: float, most: float) -> t
         the maximiser (m,) and the maximum, evaluated on all rows.
     """
     m = slopes.shape[1]
-    rows = np.unique(np.concatenate([slopes.argmin(axis=0), slopes.argmax(axis=0), [intercepts.argmin()]]))
+    rows = np.unique(
+        np.concatenate([slopes.argmin(axis=0), slopes.argmax(axis=0), [intercepts.argmin()]])
+    )
     for _ in range(200):
         scale = 1 + np.abs(slopes[rows]).max(axis=1)
         result = linprog(
@@ -36,9 +39,11 @@ def max_min(intercepts: Array, slopes: Array, *, least: float, most: float) -> t
             ),
             b_ub=np.concatenate([intercepts[rows] / scale, [most, -least]]),
             bounds=[(0, None)] * m + [(None, None)],
-            method="highs-ds",
-            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+            method="highs",
+            options=HIGHS,
         )
+        if result.x is None:
+            raise ArithmeticError(f"the linear programme over atoms failed: {result.message}")
         x, bound = result.x[:m], result.x[m]
         values = intercepts + slopes @ x
         worst = int(values.argmin())
@@ -61,7 +66,7 @@ def dual_ray(values: Array, thresholds: Array, sense: int) -> Array | None:
     """
     scale = np.where(thresholds > 0, thresholds, 1.0)
     # A ray for capped values is one for the values: a linear programme cannot span more decades.
-    slopes = np.minimum(sense * (thresholds - values) / scale, 1e7)
+    slopes = np.minimum(sense * (thresholds - values) / scale, 1e5)
     alone = slopes.min(axis=0)
     if alone.max() > 0:
         ray = np.eye(len(scale))[int(alone.argmax())]

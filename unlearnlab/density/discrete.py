@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Array
 from .exact import ExactModel, normalise
@@ -23,7 +23,7 @@ class Discrete(ExactModel):
     Example:
         >>> import unlearnlab as ul
         >>> d = ul.Discrete([0.25, 0.75])
-        >>> d.split(2).probabilities.tolist()
+        >>> d.split(2).probabilities.round(9).tolist()
         [0.125, 0.125, 0.375, 0.375]
     """
 
@@ -50,13 +50,17 @@ class Discrete(ExactModel):
         ExactModel.__init__(model, log_masses)
         return model
 
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The number of atoms, and their log masses."""
+        return {"atoms": len(self.log_masses)}, {"log_masses": self.log_masses}
+
     def split(self, k: int) -> Discrete:
         """Every atom divided into k equal parts: the same distribution, closer to non-atomic."""
         if k != int(k) or k < 1:
             raise ValueError(f"k must be a positive whole number; got {k!r}")
         return self.with_log_masses(np.repeat(self.log_masses, int(k)) - np.log(k))
 
-    def sample(self, n: int, *, seed: int = 0) -> Array:
+    def sample(self, n: int, *, seed: int = 0) -> NDArray[np.int64]:
         """(n,) atom indices drawn by their probabilities."""
         p = self.probabilities
         return np.random.default_rng(seed).choice(len(p), size=n, p=p / p.sum())

@@ -30,10 +30,15 @@ class ExactModel:
 
     @property
     def space(self) -> Hashable:
+        """What must be equal for two models to be compared."""
         raise NotImplementedError
 
     def with_log_masses(self, log_masses: Array) -> Self:
         """A model on the same cells with other (normalised) log masses."""
+        raise NotImplementedError
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What rebuilds the model: JSON-ready description, and arrays."""
         raise NotImplementedError
 
     @cached_property
@@ -84,6 +89,15 @@ class ExactModel:
 
         # KL ≥ 0; rounding alone takes it below.
         return max(0.0, float(np.sum(map_blocks(part, len(p)))))
+
+    def shared_components(self, forget: Sequence[ExactModel]) -> tuple[Array, Array] | None:
+        """Components that this model and `forget` share, to be subtracted by weight.
+
+        Returns:
+            (coefficients (1 + m, J), log masses (N, J)) of this model and each of `forget` over J
+            components; None when they share none.
+        """
+        return None
 
     def realise(self, tilt: Tilt, atoms: LogRatios) -> Self:
         """The density q·e^t."""

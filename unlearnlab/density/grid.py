@@ -166,6 +166,23 @@ class GridDensity(ExactModel):
         """A density on the same grid."""
         return GridDensity(self.grid, log_masses)
 
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The grid, and log masses with the mixture's parameters."""
+        arrays = {"log_masses": self.log_masses}
+        if self.mixture is not None:
+            arrays |= {
+                name: getattr(self.mixture, name) for name in ("weights", "means", "covariances")
+            }
+        grid = self.grid
+        return {"low": grid.low, "high": grid.high, "cells": grid.cells}, arrays
+
+    def shared_components(self, forget: Sequence[ExactModel]) -> tuple[Array, Array] | None:
+        """Gaussian components common to mixtures on this grid; see `ExactModel`."""
+        if self.mixture is None:
+            return None
+        mixtures = [self.mixture, *(getattr(other, "mixture", None) for other in forget)]
+        return self.mixture.shared_components(mixtures, self.grid)
+
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """(n, d) draws: a cell by its mass, then a uniform point in it."""
         rng = np.random.default_rng(seed)
@@ -182,7 +199,9 @@ def _tuple(name: str, value: Any) -> tuple[float, ...]:
     try:
         numbers = tuple(np.atleast_1d(np.asarray(value, dtype=np.float64)).tolist())
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number or a sequence of numbers; got {value!r}") from None
+        raise TypeError(
+            f"{name} must be a number or a sequence of numbers; got {value!r}"
+        ) from None
     if not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite; got {value!r}")
     return numbers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,8 +30,8 @@ class GaussianMixture:
     Example:
         >>> import unlearnlab as ul
         >>> mix = ul.GaussianMixture([0.5, 0.5], means=[-3, 3], stds=[0.6, 0.6])
-        >>> mix.on(ul.Grid(-8, 8, 2001)).probabilities.sum().round(12)
-        np.float64(1.0)
+        >>> round(float(mix.on(ul.Grid(-8, 8, 2001)).probabilities.sum()), 12)
+        1.0
     """
 
     def __init__(
@@ -132,37 +132,37 @@ class GaussianMixture:
             )
         return GridDensity(grid, normalise("mixture", log_masses), mixture=self)
 
+    @staticmethod
+    def shared_components(
+        mixtures: Sequence[GaussianMixture | None], grid: Grid
+    ) -> tuple[Array, Array] | None:
+        """Mixtures on a grid as rows of coefficients over a common set of components.
+
+        Returns:
+            (coefficients (n, J), log_components (N, J)): mixture i, normalised on the grid, is
+            Σ_j coefficients[i, j]·e^{log_components[:, j]} in cell masses; None when one of them is
+            no mixture or no component is shared.
+        """
+        index: dict[bytes, int] = {}
+        rows: list[dict[int, float]] = []
+        columns: list[Array] = []
+        for mix in mixtures:
+            if mix is None:
+                return None
+            logs = mix.component_log_density(grid.points) + np.log(grid.cell_volume)
+            on_grid = np.exp(log_sum_exp(np.asarray(logsumexp(logs, b=mix.weights, axis=1))))
+            row: dict[int, float] = {}
+            for j, weight in enumerate(mix.weights):
+                key = mix.means[j].tobytes() + mix.covariances[j].tobytes()
+                if key not in index:
+                    index[key] = len(columns)
+                    columns.append(logs[:, j])
+                row[index[key]] = row.get(index[key], 0.0) + weight / on_grid
+            rows.append(row)
+        if len(columns) == sum(len(row) for row in rows):
+            return None
+        coefficients = np.array([[row.get(j, 0.0) for j in range(len(columns))] for row in rows])
+        return coefficients, np.stack(columns, axis=1)
+
     def __repr__(self) -> str:
         return f"GaussianMixture({len(self.weights)} components in {self.dim} dimensions)"
-
-
-def shared_components(
-    densities: list[Any],
-) -> tuple[Array, Array] | None:
-    """Densities as rows of coefficients over a common set of components.
-
-    Returns:
-        (coefficients (n, J), log_components (N, J)): density i is Σ_j coefficients[i, j]·e^{log g_j}
-        in cell masses; None unless every density came from a Gaussian mixture and two of them share
-        a component.
-    """
-    if any(getattr(density, "mixture", None) is None for density in densities):
-        return None
-    index: dict[bytes, int] = {}
-    rows, columns = [], []
-    for density in densities:
-        mix, grid = density.mixture, density.grid
-        logs = mix.component_log_density(grid.points) + np.log(grid.cell_volume)
-        total = log_sum_exp(np.asarray(logsumexp(logs, b=mix.weights, axis=1)))  # mass on the grid
-        row = {}
-        for j, weight in enumerate(mix.weights):
-            key = mix.means[j].tobytes() + mix.covariances[j].tobytes()
-            if key not in index:
-                index[key] = len(columns)
-                columns.append(logs[:, j])
-            row[index[key]] = row.get(index[key], 0.0) + weight / np.exp(total)
-        rows.append(row)
-    if len(columns) == sum(len(row) for row in rows):
-        return None
-    coefficients = np.array([[row.get(j, 0.0) for j in range(len(columns))] for row in rows])
-    return coefficients, np.stack(columns, axis=1)

@@ -13,16 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from .errors import Array
-from .newton import SMALLEST_PRIMAL, Dual
-from .ratios import LogRatios
+from ..errors import Array, Mask
+from ..newton import SMALLEST_PRIMAL, Dual
+from ..ratios import LogRatios
 
 LARGEST_LOG_RATIO = 700.0  # e^700 is still a double
 BARRIERS = np.geomspace(1.0, 1e-14, 15)  # nats: about what the barrier leaves of the gap
 LAST_BARRIER = 2e-10  # from here on each point of the path is polished and may be the answer
 POLISH = 3
 SMALLEST_ERROR = 1e-11
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +85,7 @@ class DifferenceTable:
         """(N, m) q_ij."""
         return self.masses @ self.forgotten
 
-    def log_weights_at(self, multipliers: Array, floor: float) -> tuple[Array, Array, Array]:
+    def log_weights_at(self, multipliers: Array, floor: float) -> tuple[Array, Array, Mask]:
         """t, C and the set A at λ: t = log(c/η) on A = {c > ηe^{−T}}, −T off it, E[e^t] = 1.
 
         η solves ΣC_A + ηe^{−T}Q(Aᶜ) = η, a convex piecewise-linear equation: Newton from the left
@@ -113,7 +112,7 @@ class DifferenceTable:
         shares = self.shares
         violation = thresholds - self.start + t @ shares
         value = float(multipliers @ (thresholds - self.start) - masses @ t)
-        held = above & (masses > 0)
+        held = above & (masses > 1e-280)  # q_ij²/C is a double
         inside = shares[held]
         hessian = -inside.T @ (inside / masses[held, None])
         if held.any():
@@ -132,22 +131,20 @@ class DifferenceTable:
         return self.start + floor - self.shares[held] * lift[:, None]
 
 
-def interior_point(
-    table: DifferenceTable, thresholds: Array, floor: float
-) -> tuple[Array, Array]:
+def interior_point(table: DifferenceTable, thresholds: Array, floor: float) -> tuple[Array, Array]:
     """Minimise −E[t] over t ≥ −T with k_i − E[ρ_it] ≥ b_i and E[e^t] ≤ 1; return (t, λ).
 
     The problem is convex in t. A logarithmic barrier smooths the kinks that the floor puts into
     the dual function; its central path is followed as μ falls. For given λ and mass multiplier η
     every cell is solved by itself, so Newton works on m + 1 numbers. Then t becomes a variable of
-    its own for a few steps: as a function of λ, a cell halfway to the floor hangs on the last digit.
+    its own for a few steps: as a function of λ, a cell halfway down hangs on the last digit.
     """
     weights, shares = table.weights, table.shares
     beta = np.maximum(weights, shares.max(axis=1))
     cells = np.flatnonzero(beta > 0)
     path = _Path(weights[cells], shares[cells], beta[cells], table.start - thresholds, floor)
     x = np.concatenate([[1.0], np.full(shares.shape[1], 0.5 / shares.shape[1])])
-    best: tuple[float, Array, Array] | None = None
+    best = np.inf, np.zeros(0), np.zeros(0)
     for mu in BARRIERS:
         state = path.centre(x, mu)
         x = state.x
@@ -160,11 +157,11 @@ def interior_point(
             t = _spend_all_mass(t, weights, shares)
             multipliers = np.where(state.x[1:] > 1e-12, state.x[1:], 0.0)
             error = _error(table, thresholds, floor, t, multipliers)
-            if best is None or error < best[0]:
+            if error < best[0]:
                 best = error, t, multipliers
         if best[0] < SMALLEST_ERROR:
             break
-    return best[1:]
+    return best[1], best[2]
 
 
 def _error(

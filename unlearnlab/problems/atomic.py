@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import brentq
 
-from .errors import Array
-from .newton import Dual, Point, maximise
-from .ratios import log_sum_exp, tilted_moments
-from .search import Primal, random_starts, search
-from .vertices import FURTHEST, max_min
+from ..errors import Array
+from ..newton import Dual, Point, maximise
+from ..ratios import log_sum_exp, tilted_moments
+from ..search import Primal, random_starts, search
+from ..vertices import FURTHEST, max_min
 
 TIE = 1e-8  # nats: atoms this close to the minimum tie for it
 CANDIDATES = 24  # atoms that the search for an atomic optimum considers
@@ -105,9 +105,7 @@ def _on_tied_atoms(
     return None
 
 
-def _of_divergence(
-    base: Array, r: Array, goal: Array, value: float, spread: Array
-) -> Array | None:
+def _of_divergence(base: Array, r: Array, goal: Array, value: float, spread: Array) -> Array | None:
     """log p ∝ q·exp(uᵀr − κ·spread) with E_p[r] ≥ goal and KL(p‖q) = value; κ is bisected."""
 
     def at(kappa: float) -> tuple[float, Array]:
@@ -133,7 +131,7 @@ def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Poi
 
     def dual(u: Array) -> Dual:
         log_normaliser, mean, covariance = tilted_moments(log_weights, statistics, u)
-        return Dual(u @ goal - log_normaliser, goal - mean, -covariance, goal - mean, u)
+        return Dual(float(u @ goal) - log_normaliser, goal - mean, -covariance, goal - mean, u)
 
     return maximise(dual, np.zeros(len(goal)), np.abs(goal))
 
@@ -177,6 +175,4 @@ def reverse_primal(log_p: Array, log_q: Array, ratios: Array, thresholds: Array)
     """KL(p‖q), b_i − KL(p‖q_i) and their gradients p(t + 1), −p(t + r_i + 1) in log p."""
     p, t = np.exp(log_p), log_p - log_q
     terms = t[:, None] + ratios
-    return Primal(
-        float(p @ t), p * (t + 1), thresholds - p @ terms, -p[:, None] * (terms + 1)
-    )
+    return Primal(float(p @ t), p * (t + 1), thresholds - p @ terms, -p[:, None] * (terms + 1))

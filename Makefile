@@ -1,0 +1,51 @@
+# make lab        JupyterLab on the first tutorial      make experiments  recompute stored results
+# make test       lint, types, tests, notebooks         make figures      redraw figures/ from them
+# make bench      the benchmark table                   make notebooks    run the tutorials again
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+export MPLBACKEND = Agg
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+
+.PHONY: lab test lint unit notebook-tests experiments figures bench notebooks clean
+.DELETE_ON_ERROR:
+
+# The environment: rebuilt when what it is made of changes, left alone otherwise.
+$(VENV)/ready: pyproject.toml constraints.txt tools/check_python.py
+	$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+lab: $(VENV)/ready
+	$(BIN)/jupyter lab tutorials/00_what_unlearning_asks.ipynb
+
+test: lint unit notebook-tests
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+notebook-tests: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 -p no:doctest --nbval --nbval-sanitize-with tutorials/nbval.cfg -W default tutorials
+
+experiments: $(VENV)/ready
+	$(BIN)/python -m figures.experiments
+
+figures: $(VENV)/ready
+	$(BIN)/python -m figures.draw
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks.run
+
+notebooks: $(VENV)/ready
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/*.ipynb
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,153 @@
+"""Forward-KL unlearning (FU)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import Array, SupportError, finite_vector, multiplier_vector
+from ..model import Tilt
+from ..newton import Dual
+from ..ratios import LogRatios
+from ..search import Primal
+from .base import Evaluation, Problem
+from .contact import DifferenceTable, interior_point
+
+DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
+
+
+class ForwardKL(Problem):
+    """Forward-KL unlearning (FU): min KL(q‖p) subject to KL(q_i‖p) ≥ b_i and log p/q ≥ −T, in nats.
+
+    The optimum is p = (q − Σλ_iq_i)/(1−Λ), eq. (5), while that is positive. Where it is not, p
+    stays on the floor e^{−T}q (regime `contact`): the bound of [K]'s admissibility (4), without
+    which there is no minimiser. With c = 1 − λᵀρ, A = {c > ηe^{−T}} and E[e^t] = 1, t = log(c/η) on
+    A and −T off it, and g = −E[ct] + λᵀ(b − k). The problem is convex in t.
+
+    Args:
+        retain, forget, thresholds, relative: see `Problem`; thresholds in nats, ≥ 0.
+        floor: T, nats; in contact the answer depends on it.
+
+    Raises:
+        SupportError: q is zero where some q_i is not.
+        ValueError: q_i = q with a positive threshold, or a floor that is not positive.
+
+    Example:
+        Forget one of two modes; at b → ∞ its multiplier tends to the mode's weight.
+
+        >>> import unlearnlab as ul
+        >>> grid = ul.Grid(-8, 8, 2001)
+        >>> q = ul.GaussianMixture([0.5, 0.5], [-2, 2], [0.5, 0.5]).on(grid)
+        >>> q1 = ul.GaussianMixture([1], [2], [0.5]).on(grid)
+        >>> solution = ul.solve(ul.ForwardKL(retain=q, forget=[q1], thresholds=[4.0]))
+        >>> solution.multipliers.round(4), solution.certificate.regime
+        (array([0.4907]), 'regular')
+    """
+
+    options = ("floor",)
+    objective_name = "KL(q‖p)"
+    constraint_name = "KL(q_i‖p)"
+
+    def __init__(
+        self,
+        retain: Any,
+        forget: Sequence[Any],
+        thresholds: ArrayLike | None = None,
+        *,
+        relative: ArrayLike | None = None,
+        floor: float = 25.0,
+    ):
+        self.floor = float(finite_vector("floor", floor, 1, per="problem")[0])
+        if not 0 < self.floor <= DEEPEST_FLOOR:
+            raise ValueError(f"floor must lie between 0 and {DEEPEST_FLOOR:g} nats; got {floor!r}")
+        super().__init__(retain, forget, thresholds, relative=relative)
+
+    def _check_support(self) -> None:
+        for i in range(self.m):
+            cells = int(np.isneginf(self.atoms.ratios[:, i]).sum())
+            if cells:
+                raise SupportError(
+                    f"retain is zero in {cells} cells where forget[{i}] is not; ForwardKL needs "
+                    "q > 0 wherever q_i > 0"
+                )
+
+    def _check_thresholds(self) -> None:
+        self._refuse_equal()
+
+    def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
+        """KL(q‖p) and KL(q_i‖p)."""
+        constraints = [float(other.kl(model, seed=seed)) for other in self.forget]
+        return Evaluation(float(self.retain.kl(model, seed=seed)), np.array(constraints))
+
+    @cached_property
+    def table(self) -> DifferenceTable:
+        """Mixtures that share components are subtracted by weight, never by density."""
+        shared = self.retain.shared_components(self.forget)
+        return (
+            DifferenceTable.of_components(self.atoms, *shared)
+            if shared
+            else self.tabulate(self.atoms)
+        )
+
+    def tabulate(self, atoms: LogRatios) -> DifferenceTable:
+        """q and q_i as the components to subtract."""
+        return DifferenceTable.of_ratios(atoms)
+
+    def dual(self, strength: Array, table: DifferenceTable) -> Dual:
+        """g = −E[ct] + λᵀ(b − k) with the floor."""
+        return table.dual(strength, self.thresholds, self.floor)
+
+    def _dual_value(self, multipliers: Array) -> float:
+        return self.dual(multipliers, self.table).value
+
+    def tilt(self, multipliers: ArrayLike) -> Tilt:
+        """Eq. (5) with the floor: t = log(c/η) on A, −T off it."""
+        vector = multiplier_vector(multipliers, self.m)
+        t = self.table.log_weights_at(vector, self.floor)[0]
+        if not t.max() > -self.floor:
+            raise ValueError(
+                f"multipliers {vector.tolist()} leave no mass: q − Σλ_iq_i ≤ 0 everywhere"
+            )
+        return Tilt(t)
+
+    def primal(self, log_p: Array) -> Primal:
+        """KL(q‖p) = −E[t], b − KL(q_i‖p) and their gradients −Q, q_i."""
+        t = log_p - self.atoms.log_weights
+        q, shares = self.table.weights, self.table.shares
+        return Primal(-float(q @ t), -q, self.thresholds - self.table.start + t @ shares, shares)
+
+    def log_base(self) -> Array:
+        """log q − T."""
+        return self.atoms.log_weights - self.floor
+
+    def vertex_values(self) -> Array:
+        """KL(q_i‖v_j) of v_j = e^{−T}q + (1 − e^{−T})δ_j, the extreme points of the floored set."""
+        return self.table.vertex_values(self.floor)
+
+    def deeper(self) -> ForwardKL:
+        """The same problem with 2T for T: how much of an answer is the floor's doing?"""
+        twice = min(2 * self.floor, DEEPEST_FLOOR)
+        return ForwardKL(self.retain, self.forget, self.thresholds, floor=twice)
+
+    def edge(self) -> tuple[Tilt, Array]:
+        """The optimum in contact with the floor, by an interior-point method in t."""
+        t, multipliers = interior_point(self.table, self.thresholds, self.floor)
+        return Tilt(t), multipliers
+
+    def admits(self, model: Any) -> bool:
+        """log p/q ≥ −T, to rounding."""
+        return self._lowest(model) >= -self.floor - 1e-9
+
+    def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
+        """contact: some cell lies on the floor."""
+        if not multipliers.any():
+            return "inactive"
+        return "contact" if self._lowest(model) <= -self.floor + 1e-3 else "regular"
+
+    def _lowest(self, model: Any) -> float:
+        held = self.retain.log_masses > -np.inf
+        return float((model.log_masses[held] - self.retain.log_masses[held]).min())
