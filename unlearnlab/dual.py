@@ -14,7 +14,8 @@ from .problems import Problem
 from .solution import Solution
 from .vertices import dual_ray
 
-COARSE = 16_384  # atoms of the first level
+COARSE = 4096  # atoms up to which one level is enough
+SHORTEST = 1e-3  # step on the way to the thresholds, relative to the whole
 COARSENING = 32  # each level has so many times the atoms of the one before
 
 
@@ -66,6 +67,9 @@ def _optimum(problem: Problem) -> tuple[Tilt, Array]:
         ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
         if ray is not None:
             raise _infeasible(problem, ray)
+        if problem.smooth_dual:
+            point = _follow_thresholds(problem)
+    if not point.converged:
         edge = problem.edge()
         if edge is not None:
             return edge
@@ -87,9 +91,33 @@ def _nested_newton(problem: Problem) -> Point:
             partial(problem.dual, table=table),
             problem.start(table) if start is None else start,
             problem.thresholds,
+            steps=100 if problem.smooth_dual else 15,
         )
         start = point.strength if point.converged else None
     return point
+
+
+def _follow_thresholds(problem: Problem) -> Point:
+    """Newton along a path of problems, from thresholds that q meets to those asked for.
+
+    Near Λ = 1 a target can balance on a few cells, and the dual function is a narrow ridge:
+    Newton stays on it when it comes from a little less aggressive problem.
+    """
+    easy = problem.sense * np.minimum(
+        problem.sense * problem.thresholds, problem.sense * problem.baseline()
+    )
+    done, step = 0.0, 0.25
+    point = Point(np.zeros(problem.m), problem.dual(np.zeros(problem.m), problem.table), False)
+    while step > SHORTEST and done < 1:
+        share = min(1.0, done + step)
+        thresholds = easy + share * (problem.thresholds - easy) if share < 1 else problem.thresholds
+        between = problem.with_thresholds(thresholds)
+        trial = maximise(partial(between.dual, table=problem.table), point.strength, thresholds)
+        if trial.converged:
+            point, done, step = trial, share, 2 * step
+        else:
+            step /= 4
+    return point._replace(converged=done == 1)
 
 
 def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:

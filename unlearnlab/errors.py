@@ -34,6 +34,8 @@ class SupportError(ValueError):
 def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) -> Array:
     """`value` as a finite float64 vector of length `size`; one number is repeated."""
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         vector = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be numbers, one per {per}; got {value!r}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from .errors import Array
 from .ratios import LogRatios
@@ -24,7 +24,6 @@ class Tilt:
     guidance: Array | None = None
 
 
-@runtime_checkable
 class Model(Protocol):
     """A distribution that can be retained or forgotten."""
 
@@ -47,7 +46,8 @@ class Model(Protocol):
 
 def require_model(name: str, value: Any) -> None:
     """Raise a TypeError that names `name` unless `value` is a model."""
-    if not isinstance(value, Model):
+    verbs = ("space", "sample", "log_ratios", "kl", "realise")
+    if isinstance(value, type) or not all(hasattr(value, verb) for verb in verbs):
         raise TypeError(
             f"{name} must be a model (a density from grid.density or mixture.on(grid), or a "
             f"Discrete); got {type(value).__name__} {value!r:.60}"

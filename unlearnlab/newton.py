@@ -14,6 +14,7 @@ from .errors import Array
 GAP = 1e-11  # relative duality gap at which Newton stops; a certificate accepts 1e-9
 VIOLATION = 1e-10  # violation relative to the threshold, likewise; a certificate accepts 1e-8
 STRONGEST = 1e11  # strength, in reciprocal thresholds, beyond which the maximiser is at infinity
+ROUNDING = 1e-14  # violation relative to the threshold that counts as none
 LONGEST = 100.0  # step, in the same unit and relative to 1 + strength
 SMALLEST_PRIMAL = 1e-3  # nats; gaps are relative to max(this, |primal|)
 
@@ -80,9 +81,11 @@ def maximise(
         longest = LONGEST * (1 + (strength / unit).max())
         if longest > LONGEST * STRONGEST:
             break
-        direction = _model_maximiser(strength, dual, longest * unit) - strength
+        direction = _model_maximiser(strength, dual, unit, longest) - strength
+        if not direction.any():
+            break
         # Where p sits on one atom the dual is nearly linear, and the model's maximum far away.
-        direction *= min(1.0, longest / max((np.abs(direction) / unit).max(), 1e-300))
+        direction *= min(1.0, longest / float((np.abs(direction) / unit).max()))
         found = _line_search(function, strength, dual, direction)
         if found is None:
             break
@@ -90,12 +93,18 @@ def maximise(
     return Point(strength, dual, solved(dual, thresholds))
 
 
-def _model_maximiser(strength: Array, dual: Dual, longest: Array) -> Array:
+def _model_maximiser(strength: Array, dual: Dual, unit: Array, longest: float) -> Array:
     """argmax over x ≥ 0 of gradientᵀ(x − strength) + ½(x − strength)ᵀ hessian (x − strength)."""
-    curvature = -dual.hessian
+    # A statistic that does not vary, at its threshold to rounding, would climb for ever.
+    met = np.abs(dual.violation) * unit <= ROUNDING
+    gradient = np.where(met, np.minimum(dual.gradient, 0.0), dual.gradient)
     # Collinear ratios make the Hessian singular, a constant statistic makes it zero: give it the
     # curvature with which the steepest component would move a little more than the longest step.
-    smallest = (np.abs(dual.gradient) * longest).max() / (100 * longest**2) + 1e-300
+    reach = longest * unit
+    smallest = (np.abs(gradient) * reach).max() / (100 * reach**2) + 1e-300
+    curvature = -dual.hessian
+    if len(strength) == 1:
+        return np.maximum(strength + gradient / np.maximum(curvature[0], smallest), 0.0)
     scale = np.sqrt(np.maximum(np.diag(curvature), smallest))
     scaled = curvature / np.outer(scale, scale)
     for ridge in (1e-13, 1e-11, 1e-9, 1e-6):
@@ -108,14 +117,14 @@ def _model_maximiser(strength: Array, dual: Dual, longest: Array) -> Array:
         factor = np.eye(len(scale))
     # Complete the square: ‖Lᵀz − (Lᵀz₀ + L⁻¹g)‖² over z = scale·x ≥ 0.
     goal = factor.T @ (scale * strength)
-    goal += solve_triangular(factor, dual.gradient / scale, lower=True)
+    goal += solve_triangular(factor, gradient / scale, lower=True)
     best = nnls(factor.T, goal, maxiter=30 * len(scale) + 30)[0] / scale
     # Non-negative least squares finds which components are free. A steep inactive one costs the
     # free ones their last digits: solve those again by themselves.
     free = best > 0
     step = -np.where(free, 0.0, strength)
     block = scaled[np.ix_(free, free)] + 1e-13 * np.eye(free.sum())
-    right = (dual.gradient - curvature @ step)[free] / scale[free]
+    right = (gradient - curvature @ step)[free] / scale[free]
     step[free] = lstsq(block, right)[0] / scale[free]
     refined = strength + step
     return refined if (refined >= 0).all() else best

@@ -6,6 +6,7 @@ axes with units and returns them. Needs Matplotlib.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
@@ -33,6 +34,19 @@ def style() -> AbstractContextManager[None]:
 def use_style() -> None:
     """Set this package's style for the rest of the session, as notebooks do."""
     plt.style.use(STYLE)
+
+
+def show(ax: Axes, alt: str) -> None:
+    """Show the figure of `ax` in a notebook, with `alt` as its alternative text, and close it."""
+    from IPython.display import Image, display
+
+    figure, picture = ax.get_figure(root=True), io.BytesIO()
+    if figure is None:
+        raise ValueError("ax belongs to no figure any more; draw it again")
+    with style():
+        figure.savefig(picture, format="png", dpi=100)
+    plt.close(figure)
+    display(Image(picture.getvalue(), format="png", alt=alt))
 
 
 def density(
@@ -111,7 +125,8 @@ def contours(
         heights = one.probabilities.reshape(one.grid.cells).T
         x, y = one.grid.axes
         draw = ax.contourf if filled else ax.contour
-        drawn = draw(x, y, heights, levels=[*at, heights.max()] if filled else at, **contour)
+        edges = [*at, max(float(heights.max()), at[-1] * (1 + 1e-9))] if filled else at
+        drawn = draw(x, y, heights, levels=edges, **contour)
         if label is not None:
             colour = drawn.get_edgecolor() if not filled else drawn.get_facecolor()
             ax.plot([], [], color=np.asarray(colour)[-1], label=label)

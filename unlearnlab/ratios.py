@@ -6,6 +6,7 @@ log-ratios r_i = log q/q_i. On a grid the atoms are cells; above rung 1 they are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -128,16 +129,19 @@ def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> M
         deviations = s - means
         return top, total, means, deviations.T @ (a[:, None] * deviations) / total
 
-    tops, totals, means, covariances = map(
-        np.array, zip(*map_blocks(part, len(log_weights)), strict=True)
-    )
+    parts = map_blocks(part, len(log_weights))
+    if len(parts) == 1:
+        top, total, mean, covariance = parts[0]
+        return Moments(top + math.log(total), mean, covariance)
+    tops, totals, means, covariances = map(np.array, zip(*parts, strict=True))
     top = tops.max()
     shares = totals * np.exp(tops - top)
     total = shares.sum()
     shares /= total
     mean = shares @ means
     between = means - mean
-    covariance = np.tensordot(shares, covariances, 1) + between.T @ (shares[:, None] * between)
+    within = (shares @ covariances.reshape(len(shares), -1)).reshape(covariances.shape[1:])
+    covariance = within + between.T @ (shares[:, None] * between)
     return Moments(float(top + np.log(total)), mean, covariance)
 
 

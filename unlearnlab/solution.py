@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,25 +80,24 @@ class Solution:
             for key, array in model.state()[1].items()
         }
         arrays["header"] = np.array(json.dumps(self.to_dict()))
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".partial")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)
             os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        finally:
+            temporary.unlink(missing_ok=True)
         return target
 
     def __repr__(self) -> str:
         multipliers = np.array2string(self.multipliers, precision=6)
         lines = [
             f"Solution of {type(self.problem).__name__}: {self.problem.objective_name} = "
-            f"{self.objective:.6g} nats, multipliers {multipliers}",
+            f"{self.objective:.6f} nats, multipliers {multipliers}",
             repr(self.certificate),
         ]
         if self.objective_at_twice_floor is not None:
             lines.append(
-                f"  at twice the floor the objective is {self.objective_at_twice_floor:.6g}"
+                f"  at twice the floor the objective is {self.objective_at_twice_floor:.6f}"
             )
         return "\n".join(lines)

@@ -62,8 +62,8 @@ def verify(problem: Problem, *, starts: int = 64, seed: int = 0) -> Verification
     """
     from .dual import solve
 
-    if starts < 1:
-        raise ValueError(f"starts must be at least 1; got {starts!r}")
+    if not isinstance(starts, int) or starts < 1:
+        raise ValueError(f"starts must be a whole number of at least 1; got {starts!r}")
     dual = solve(problem).certificate.dual
     held = problem.atoms.log_weights > -np.inf
     log_q, ratios = problem.atoms.log_weights[held], problem.atoms.ratios[held]

@@ -8,6 +8,7 @@ from scipy.optimize import linprog
 from .errors import Array
 
 HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+ROUNDING = 1e-9  # relative to the thresholds: a certificate accepts violations of 1e-8
 FURTHEST = 1e7  # multipliers searched; beyond it the programme counts as unbounded
 
 
@@ -68,13 +69,13 @@ def dual_ray(values: Array, thresholds: Array, sense: int) -> Array | None:
     # A ray for capped values is one for the values: a linear programme cannot span more decades.
     slopes = np.minimum(sense * (thresholds - values) / scale, 1e5)
     alone = slopes.min(axis=0)
-    if alone.max() > 0:
+    if alone.max() > ROUNDING:
         ray = np.eye(len(scale))[int(alone.argmax())]
     elif len(scale) == 1:
         return None
     else:
         ray, worth = max_min(np.zeros(len(slopes)), slopes, least=1.0, most=1.0)
-        if worth <= 1e-9:
+        if worth <= ROUNDING:
             return None
     ray = np.maximum(ray, 0.0) / scale
     return ray / ray.sum()

@@ -56,7 +56,7 @@ class Discrete(ExactModel):
 
     def split(self, k: int) -> Discrete:
         """Every atom divided into k equal parts: the same distribution, closer to non-atomic."""
-        if k != int(k) or k < 1:
+        if not (np.isfinite(k) and k == int(k) and k >= 1):
             raise ValueError(f"k must be a positive whole number; got {k!r}")
         return self.with_log_masses(np.repeat(self.log_masses, int(k)) - np.log(k))
 

@@ -88,7 +88,8 @@ class ExactModel:
             return float(p[block][held] @ (log_p[block][held] - log_q[block][held]))
 
         # KL ≥ 0; rounding alone takes it below.
-        return max(0.0, float(np.sum(map_blocks(part, len(p)))))
+        value = float(np.sum(map_blocks(part, len(p))))
+        return 0.0 if -1e-9 < value < 0 else value
 
     def shared_components(self, forget: Sequence[ExactModel]) -> tuple[Array, Array] | None:
         """Components that this model and `forget` share, to be subtracted by weight.

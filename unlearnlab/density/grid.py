@@ -240,7 +240,7 @@ def _warn_if_cut(grid: Grid, log_density: Callable[[Array], ArrayLike]) -> None:
     lost = float(-np.expm1(log_sum_exp(values[inside]) - total)) if total > -np.inf else 0.0
     if lost > MASS_LOST:
         warnings.warn(
-            f"about {lost:.2%} of the mass lies outside the grid {grid.low} to {grid.high}: "
+            f"at least {lost:.2%} of the mass lies outside the grid {grid.low} to {grid.high}: "
             "the grid is too small for this density; widen it",
             stacklevel=3,
         )

@@ -42,11 +42,9 @@ class GaussianMixture:
         *,
         covariances: ArrayLike | None = None,
     ):
-        means_ = np.asarray(means, dtype=np.float64)
+        means_ = _numbers("means", means)
         if means_.ndim not in (1, 2) or not np.isfinite(means_).all():
-            raise ValueError(
-                f"means must be finite, shape (k,) or (k, d); got shape {means_.shape}"
-            )
+            raise ValueError(f"means must be finite, shape (k,) or (k, d); got {means_.tolist()}")
         self.means = means_[:, None] if means_.ndim == 1 else means_
         k, d = self.means.shape
         self.weights = finite_vector("weights", weights, k, per="component")
@@ -63,16 +61,24 @@ class GaussianMixture:
                 raise ValueError(f"stds must be positive; got {widths.tolist()}")
             self.covariances = widths[:, None, None] ** 2 * np.eye(d)
         else:
-            self.covariances = np.asarray(covariances, dtype=np.float64)
+            self.covariances = _numbers("covariances", covariances)
             if self.covariances.shape != (k, d, d):
                 raise ValueError(
                     f"covariances must have shape {(k, d, d)}; got {self.covariances.shape}"
                 )
+        transposed = np.swapaxes(self.covariances, 1, 2)
+        finite = np.isfinite(self.covariances).all()
+        if not (finite and np.allclose(self.covariances, transposed, rtol=1e-10)):
+            raise ValueError(
+                "covariances must be symmetric positive definite and finite; "
+                f"got {self.covariances.tolist()}"
+            )
         try:
             self._factors = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
             raise ValueError(
-                "covariances must be symmetric positive definite; one of them is not"
+                "covariances must be symmetric positive definite and finite; "
+                f"got {self.covariances.tolist()}"
             ) from None
 
     @property
@@ -118,6 +124,8 @@ class GaussianMixture:
             UserWarning: the cells miss more than 0.1 % of the mass, because the grid is too small
                 or too coarse; the message says how much.
         """
+        if not isinstance(grid, Grid):
+            raise TypeError(f"grid must be a Grid; got {type(grid).__name__} {grid!r:.60}")
         if grid.dim != self.dim:
             raise ValueError(f"grid has {grid.dim} dimensions, the mixture {self.dim}")
         log_masses = self.log_density(grid.points) + np.log(grid.cell_volume)
@@ -151,6 +159,8 @@ class GaussianMixture:
                 return None
             logs = mix.component_log_density(grid.points) + np.log(grid.cell_volume)
             on_grid = np.exp(log_sum_exp(np.asarray(logsumexp(logs, b=mix.weights, axis=1))))
+            if abs(on_grid - 1) < 1e-13:  # rounding of the sum; dividing would carry it into λ
+                on_grid = 1.0
             row: dict[int, float] = {}
             for j, weight in enumerate(mix.weights):
                 key = mix.means[j].tobytes() + mix.covariances[j].tobytes()
@@ -166,3 +176,10 @@ class GaussianMixture:
 
     def __repr__(self) -> str:
         return f"GaussianMixture({len(self.weights)} components in {self.dim} dimensions)"
+
+
+def _numbers(name: str, value: ArrayLike) -> Array:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be numbers; got {value!r:.60}") from None

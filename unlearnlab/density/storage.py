@@ -11,6 +11,7 @@ import numpy as np
 from ..certificate import certify
 from ..errors import Array
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+from ..ratios import log_sum_exp
 from ..solution import FORMAT, Solution
 from .discrete import Discrete
 from .exact import ExactModel
@@ -32,35 +33,44 @@ def load(path: str | os.PathLike[str]) -> Solution:
         with np.load(name, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         header = json.loads(str(arrays.pop("header")))
-        written = header["format"]
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}; this version reads {FORMAT}")
+        return _rebuild(header, arrays)
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged archive fails in many ways; all mean the same
-        raise ValueError(f"{name} is not a saved solution: {error}") from None
-    if written != FORMAT:
-        raise ValueError(f"{name} has format {written!r}; this version reads {FORMAT}")
+        raise ValueError(
+            f"{name} is not a saved solution, or is damaged: {type(error).__name__}: {error}"
+        ) from None
 
+
+def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
     space = header["space"]
     retain = _model(space, arrays, "retain")
     forget = [_model(space, arrays, f"forget{i}") for i in range(len(header["thresholds"]))]
     problem = KINDS[header["problem"]](retain, forget, header["thresholds"], **header["options"])
     model, multipliers = _model(space, arrays, "model"), np.array(header["multipliers"])
-    certificate = certify(problem, model, multipliers)
-    stored = header["certificate"]
+    certificate, stored = certify(problem, model, multipliers), header["certificate"]
     for key in ("primal", "dual"):
-        if abs(getattr(certificate, key) - stored[key]) > 1e-9 * max(1e-3, abs(stored[key])):
-            raise ValueError(
-                f"{name} is damaged: its densities give a {key} value of "
-                f"{getattr(certificate, key)}, its certificate says {stored[key]}"
-            )
-    return Solution(problem, model, multipliers, certificate, header["objective_at_twice_floor"])
+        now, then = getattr(certificate, key), float(stored[key])
+        if not abs(now - then) <= 1e-9 * max(1e-3, abs(then)):
+            raise ValueError(f"its densities give a {key} value of {now}, its certificate {then}")
+    if certificate.ok != stored["ok"]:
+        raise ValueError(f"its certificate says ok = {stored['ok']}; it is {certificate.ok}")
+    twice = header["objective_at_twice_floor"]
+    return Solution(
+        problem, model, multipliers, certificate, None if twice is None else float(twice)
+    )
 
 
 def _model(space: dict[str, Any], arrays: dict[str, Array], name: str) -> ExactModel:
     own = {key.split(".", 1)[1]: arrays[key] for key in arrays if key.split(".", 1)[0] == name}
-    masses = own["log_masses"]
+    masses = np.asarray(own["log_masses"], dtype=np.float64)
+    size = space["atoms"] if "atoms" in space else Grid(**space).size
+    if masses.shape != (size,) or not abs(log_sum_exp(masses)) < 1e-6:
+        raise ValueError(f"{name} is no distribution over {size} cells")
     if "atoms" in space:
-        return Discrete(np.full(len(masses), 1 / len(masses))).with_log_masses(masses)
+        return Discrete(np.full(size, 1 / size)).with_log_masses(masses)
     mixture = None
     if "weights" in own:
         mixture = GaussianMixture(own["weights"], own["means"], covariances=own["covariances"])

@@ -8,6 +8,7 @@ the atoms that tie for the minimum (`boundary`), or the gridded problem has a ga
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from ..errors import Array
@@ -17,6 +18,7 @@ from ..search import Primal, random_starts, search
 from ..vertices import FURTHEST, max_min
 
 TIE = 1e-8  # nats: atoms this close to the minimum tie for it
+ROOM = 1e-12  # relative to the thresholds
 CANDIDATES = 24  # atoms that the search for an atomic optimum considers
 
 
@@ -94,10 +96,13 @@ def _on_tied_atoms(
     tied = height >= height.max() - TIE * (1 + abs(height.max()))
     if tied.sum() <= len(thresholds) + 1:
         return None
-    base, r, goal = log_q[tied], ratios[tied], thresholds - value
-    # By the distance from the goal; atoms that do not differ in their ratios, by their order.
-    for spread in (((r - goal) ** 2).sum(axis=1), np.arange(len(base)) / len(base)):
-        log_p = _of_divergence(base, r, goal, value, spread)
+    # λᵀr = λᵀ(b − g) on tied atoms: the goal leaves no room but what KL(p‖q) makes up for.
+    room = ROOM * max(1.0, float(thresholds.max()))
+    base, r, goal = log_q[tied], ratios[tied], thresholds - value - room
+    # By the distance from the goal; atoms with the same ratios, by their mass and order.
+    by_mass = base - base.min() + np.arange(len(base)) / len(base)
+    for spread in (((r - goal) ** 2).sum(axis=1), by_mass):
+        log_p = _of_divergence(base, r, goal, value + room, spread)
         if log_p is not None:
             t = np.full(len(log_q), -np.inf)
             t[tied] = log_p - base
@@ -123,7 +128,11 @@ def _of_divergence(base: Array, r: Array, goal: Array, value: float, spread: Arr
         kappa *= 4
         if kappa > 1e8:
             return None
-    return at(float(brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)))[1]
+    if at(kappa)[0] == np.inf:
+        return None
+    root = brentq(lambda k: min(at(k)[0], 1e300) - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)
+    divergence, log_p = at(float(root))
+    return log_p if abs(divergence - value) < TIE else None
 
 
 def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Point:
@@ -160,8 +169,11 @@ def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> A
 
     # One start at each atom, besides the random ones: the optimum may be nearly a point.
     heavy = [np.where(np.arange(len(chosen)) == j, 6.0, 0.0) for j in range(len(chosen))]
-    starts = [*heavy, *random_starts(base, r, 24, np.random.default_rng(0))]
+    starts = [*heavy, *random_starts(base, r, 8, np.random.default_rng(0))]
     value, log_p = search(primal, starts, np.where(thresholds > 0, thresholds, 1.0))
+    pair_value, pair = _best_pair(base, r, thresholds)
+    if pair_value < value:
+        value, log_p = pair_value, pair
     room = (reach[chosen] - thresholds).min(axis=1)
     point = int(np.where(room >= 0, base, -np.inf).argmax() if room.max() >= 0 else room.argmax())
     if log_p is None or (room[point] >= 0 and -base[point] <= value):
@@ -169,6 +181,43 @@ def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> A
     t = np.full(len(log_q), -np.inf)
     t[chosen] = log_p - base
     return t
+
+
+def _best_pair(log_q: Array, ratios: Array, thresholds: Array) -> tuple[float, Array | None]:
+    """The best feasible density on one or two atoms, by a scan of all pairs and bisection."""
+    pairs = np.array([(i, j) for i in range(len(log_q)) for j in range(len(log_q)) if i != j])
+    if not len(pairs):
+        return np.inf, None
+
+    def evaluate(pairs: Array, logit: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """KL(p‖q) and feasibility of p = σ(logit) on the first atom of each pair."""
+        log_p = np.stack([-np.logaddexp(0, -logit), -np.logaddexp(0, logit)], axis=-1)
+        p, t = np.exp(log_p), log_p - log_q[pairs]
+        objective = (p * t).sum(axis=-1)
+        constraints = objective[..., None] + (p[..., None] * ratios[pairs]).sum(axis=-2)
+        return objective, (constraints >= thresholds).all(axis=-1)
+
+    logits = np.linspace(-40, 40, 321)
+    objective, feasible = evaluate(pairs[:, None, :], np.broadcast_to(logits, (len(pairs), 321)))
+    objective = np.where(feasible, objective, np.inf)
+    if not np.isfinite(objective).any():
+        return np.inf, None
+    row, column = np.unravel_index(objective.argmin(), objective.shape)
+    pair, best = pairs[row], (float(objective.min()), float(logits[column]))
+    for neighbour in (column - 1, column + 1):  # the optimum lies where feasibility ends
+        if not 0 <= neighbour < len(logits):
+            continue
+        inside, outside = logits[column], logits[neighbour]
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            value, ok = evaluate(pair, np.asarray(middle))
+            if ok and value <= best[0]:
+                inside, best = middle, (float(value), float(middle))
+            else:
+                outside = middle
+    log_p = np.full(len(log_q), -np.inf)
+    log_p[pair] = [-np.logaddexp(0, -best[1]), -np.logaddexp(0, best[1])]
+    return best[0], log_p
 
 
 def reverse_primal(log_p: Array, log_q: Array, ratios: Array, thresholds: Array) -> Primal:

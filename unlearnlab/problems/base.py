@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ class Problem(ABC):
     """
 
     sense: int = +1  # +1: constraints must reach their threshold; −1: stay below it
+    smooth_dual: bool = True  # else Newton may stall, and `edge` takes over
     options: tuple[str, ...] = ()  # what the class takes besides models and thresholds
     objective_name: str
     constraint_name: str
@@ -91,6 +93,12 @@ class Problem(ABC):
             )
         self.thresholds: Array = given
         self._check_thresholds()
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(retain={self.retain!r}, forget {self.m}, "
+            f"thresholds={self.thresholds.tolist()})"
+        )
 
     @property
     def m(self) -> int:
@@ -193,6 +201,12 @@ class Problem(ABC):
     def log_base(self) -> Array | None:
         """(N,) log masses below which p may not fall, or None."""
         return None
+
+    def with_thresholds(self, thresholds: Array) -> Problem:
+        """The same problem with other thresholds, sharing all tables."""
+        other = copy(self)
+        other.thresholds = thresholds
+        return other
 
     def deeper(self) -> Problem | None:
         """The problem over a larger set, where the answer depends on its edge (FU's floor)."""

@@ -98,7 +98,7 @@ class DifferenceTable:
         above, eta = c > 0, 0.0
         while above.any():
             eta = masses[above].sum() / (1 - least * weights[~above].sum())
-            now = c > eta * least
+            now = c > eta * least if eta > 0 else np.zeros_like(above)  # c > 0 by rounding alone
             if (now == above).all():
                 break
             above = now
@@ -243,7 +243,7 @@ class _Path:
         for _ in range(60):
             e = a * np.exp(y)
             step = (y * (e - c) - b) / (e * (1 + y) - c)
-            y = np.maximum(y - step, 0.01 * y)
+            y = np.clip(y - step, 0.01 * y, 700.0)
             if (np.abs(step) <= 1e-12 * y).all():
                 break
         return y

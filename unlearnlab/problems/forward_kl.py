@@ -7,16 +7,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Array, SupportError, finite_vector, multiplier_vector
 from ..model import Tilt
 from ..newton import Dual
 from ..ratios import LogRatios
-from ..search import Primal
+from ..search import Primal, random_starts, search
 from .base import Evaluation, Problem
 from .contact import DifferenceTable, interior_point
 
+FEW = 64  # atoms, up to which a gap is possible and a direct search quick
 DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
 
 
@@ -49,6 +50,7 @@ class ForwardKL(Problem):
     """
 
     options = ("floor",)
+    smooth_dual = False  # the floor puts kinks into it
     objective_name = "KL(q‖p)"
     constraint_name = "KL(q_i‖p)"
 
@@ -116,7 +118,8 @@ class ForwardKL(Problem):
 
     def primal(self, log_p: Array) -> Primal:
         """KL(q‖p) = −E[t], b − KL(q_i‖p) and their gradients −Q, q_i."""
-        t = log_p - self.atoms.log_weights
+        held = self.atoms.log_weights > -np.inf
+        t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
         q, shares = self.table.weights, self.table.shares
         return Primal(-float(q @ t), -q, self.thresholds - self.table.start + t @ shares, shares)
 
@@ -134,18 +137,52 @@ class ForwardKL(Problem):
         return ForwardKL(self.retain, self.forget, self.thresholds, floor=twice)
 
     def edge(self) -> tuple[Tilt, Array]:
-        """The optimum in contact with the floor, by an interior-point method in t."""
+        """The optimum in contact with the floor, by an interior-point method in t.
+
+        The method relaxes E[e^t] = 1 to ≤ 1. On a few atoms the mass that it leaves may fit nowhere
+        without breaking a constraint: then there is a gap, and densities are searched directly.
+        """
         t, multipliers = interior_point(self.table, self.thresholds, self.floor)
+        log_p = self.atoms.log_weights + t
+        held = np.flatnonzero(self.atoms.log_weights > -np.inf)
+        if (self.primal(log_p).violations > 1e-9 * self.thresholds).any() and len(held) <= FEW:
+            found = self._search(held)
+            t = t if found is None else found
         return Tilt(t), multipliers
+
+    def _search(self, held: NDArray[np.intp]) -> Array | None:
+        """t of the best density that a direct search finds, or None."""
+
+        def primal(log_p: Array) -> Primal:
+            whole = np.full(len(self.atoms.log_weights), -np.inf)
+            whole[held] = log_p
+            found = self.primal(whole)
+            return found._replace(
+                objective_gradient=found.objective_gradient[held],
+                violation_gradients=found.violation_gradients[held],
+            )
+
+        log_q, ratios = self.atoms.log_weights[held], self.atoms.ratios[held]
+        peaks = [np.where(np.arange(len(held)) == j, 12.0, 0.0) for j in range(len(held))]
+        starts = [*peaks, *random_starts(log_q, ratios, 24, np.random.default_rng(0))]
+        scale = np.where(self.thresholds > 0, self.thresholds, 1.0)
+        log_p = search(primal, starts, scale, log_base=log_q - self.floor)[1]
+        if log_p is None:
+            return None
+        t = np.zeros(len(self.atoms.log_weights))
+        t[held] = log_p - log_q
+        return t
 
     def admits(self, model: Any) -> bool:
         """log p/q ≥ −T, to rounding."""
         return self._lowest(model) >= -self.floor - 1e-9
 
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
-        """contact: some cell lies on the floor."""
-        if not multipliers.any():
+        """contact: some cell lies on the floor; atomic: on few atoms, with a gap."""
+        if not multipliers.any() and ok:
             return "inactive"
+        if not ok:
+            return "atomic"
         return "contact" if self._lowest(model) <= -self.floor + 1e-3 else "regular"
 
     def _lowest(self, model: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import Array, SupportError, multiplier_vector
 from ..model import Tilt
-from ..newton import STRONGEST, Dual, maximise
-from ..ratios import LogRatios, log_normaliser, tilt_weights, tilted_moments
+from ..newton import Dual
+from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
 from .atomic import beyond_one, reverse_primal, solve_edge
 from .base import Evaluation, ExponentialTable, Problem
@@ -64,7 +63,10 @@ class ReverseKL(Problem):
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""
-        return ExponentialTable(atoms.log_weights, atoms.ratios)
+        ratios = atoms.ratios
+        if atoms.log_weights.min() == -np.inf:  # p has no mass there either: any number will do
+            ratios = np.where(np.isneginf(atoms.log_weights)[:, None], 0.0, ratios)
+        return ExponentialTable(atoms.log_weights, ratios)
 
     def multipliers(self, strength: Array) -> Array:
         """λ = u/(1 + Σu)."""
@@ -125,7 +127,10 @@ class ReverseKL(Problem):
         )
 
     def _tilt_at(self, u: Array, log_normaliser: float) -> Tilt:
-        return Tilt(tilt_weights(self.table.statistics, u, log_normaliser), guidance=u)
+        t = tilt_weights(self.table.statistics, u, log_normaliser)
+        if u.sum() > 1e4:  # uᵀr and K are large and cancel: normalise what came out
+            t -= log_sum_exp(self.table.log_weights + t)
+        return Tilt(t, guidance=u)
 
     def primal(self, log_p: Array) -> Primal:
         """KL(p‖q), b − KL(p‖q_i) and their gradients p(t + 1), −p(t + r_i + 1)."""
@@ -141,13 +146,6 @@ class ReverseKL(Problem):
         multipliers, value = beyond_one(
             self.table.log_weights, self.table.statistics, self.thresholds
         )
-        if multipliers.sum() < 1 + 1e-9:
-            # g is concave, so its maximum has Λ ≤ 1: look for it from this side along the ray.
-            reach = np.geomspace(1, STRONGEST, 100)[:, None] * multipliers
-            start = max(reach, key=lambda u: self.dual(u, self.table).value)
-            point = maximise(partial(self.dual, table=self.table), start, self.thresholds)
-            if point.converged:
-                return self.strength_tilt(point.strength, point.dual), point.dual.multipliers
         t = solve_edge(
             self.table.log_weights, self.table.statistics, self.thresholds, multipliers, value
         )

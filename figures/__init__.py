@@ -1,0 +1,1 @@
+"""Stored results, and the pictures drawn from them."""

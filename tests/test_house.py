@@ -1,0 +1,114 @@
+"""Promises of the repository: README, environment, figures and imports agree with the code."""
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import unlearnlab as ul
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_example_prints_what_it_shows():
+    code = re.search(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL).group(1)
+    shown = re.search(r"```text\n(Solution.*?)```", README, re.DOTALL).group(1)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue() == shown
+
+
+def test_readme_links_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("https:"):
+            assert (ROOT / target).exists(), target
+
+
+def test_import_is_light():
+    """No Matplotlib, torch, SciPy or even NumPy until a name is used."""
+    code = "import sys, unlearnlab; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"numpy", "scipy", "matplotlib", "torch", "diffusers"} & set(modules)
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in ul.__all__:
+        assert getattr(ul, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        ul.nonsense  # noqa: B018
+
+
+def test_constraints_pin_what_pyproject_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, version = line.split("==")
+            pins[name.lower().replace("_", "-")] = version
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    for text in asked:
+        requirement = Requirement(text)
+        if requirement.name != "unlearnlab":
+            version = pins[requirement.name.lower()]
+            assert requirement.specifier.contains(Version(version)), text
+    assert pins["torch"] == "2.13.0"
+
+
+def test_conda_environment_agrees():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
+    assert python.split("=")[1] == project["requires-python"].removeprefix(">=")
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip == ["--constraint constraints.txt", "--editable .[test]"]
+
+
+def test_figures_agree_with_the_code():
+    """The numbers behind each figure are what the code computes today."""
+    manifest = json.loads((ROOT / "figures" / "manifest.json").read_text())
+    drawn = {path.name for path in (ROOT / "figures").glob("*.png")}
+    assert drawn == set(manifest)
+    sys.path.insert(0, str(ROOT))
+    try:
+        from figures.experiments import claim, figure1
+    finally:
+        sys.path.remove(str(ROOT))
+    for name, panel in figure1()["panels"].items():
+        stored = manifest["figure1.png"]["numbers"][name]
+        for key in ("objective", "mass left at |x| < 1.5", "KL(p‖kept)"):
+            assert panel[key] == pytest.approx(stored[key], rel=1e-6), (name, key)
+    for now, then in zip(claim()["rows"], manifest["claim.png"]["numbers"]["rows"], strict=True):
+        assert now == pytest.approx(then, abs=1e-3)
+
+
+def test_saved_solutions_come_back(tmp_path):
+    grid = ul.Grid(-6, 6, 300)
+    q = ul.GaussianMixture([0.5, 0.5], [-2, 2], [0.7, 0.7]).on(grid)
+    q1 = ul.GaussianMixture([1.0], [2], [0.7]).on(grid)
+    for problem in (
+        ul.ReverseKL(q, [q1], relative=1.5),
+        ul.ForwardKL(q, [q1], relative=2.0, floor=20.0),
+        ul.Likelihood(q, [q1], relative=0.2, temperature=2.0),
+        ul.Likelihood(ul.Discrete([0.4, 0.6]), [ul.Discrete([0.1, 0.9])], [0.4]),
+    ):
+        solution = ul.solve(problem)
+        again = ul.load(solution.save(tmp_path / "answer"))
+        assert json.loads(json.dumps(solution.to_dict())) == again.to_dict() | {
+            "space": json.loads(json.dumps(again.to_dict()["space"]))
+        }
+        assert (again.model.log_masses == solution.model.log_masses).all()
+        assert type(again.problem) is type(problem)

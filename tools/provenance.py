@@ -1,0 +1,49 @@
+"""Where a stored number came from: machine, versions, date, and a key of the code that made it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def provenance(*packages: str) -> dict[str, Any]:
+    """Machine, versions and date of this run."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        model = next(
+            (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model
+        )
+    versions = {name: importlib.metadata.version(name) for name in ("unlearnlab", *packages)}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{model}, {os.cpu_count()} cores, {platform.system()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def code_key(*files: str) -> str:
+    """A hash of the package and of `files`: results with the same key need no new run."""
+    digest = hashlib.sha256()
+    sources = sorted((ROOT / "unlearnlab").rglob("*.py")) + [ROOT / name for name in files]
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
