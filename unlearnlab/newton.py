@@ -15,6 +15,7 @@ GAP = 1e-11  # relative duality gap at which Newton stops; a certificate accepts
 VIOLATION = 1e-10  # violation relative to the threshold, likewise; a certificate accepts 1e-8
 STRONGEST = 1e11  # strength, in reciprocal thresholds, beyond which the maximiser is at infinity
 ROUNDING = 1e-14  # violation relative to the threshold that counts as none
+RIDGES = (1e-13, 1e-10, 1e-7, 1e-4)  # relative to the curvature; the first that serves
 LONGEST = 100.0  # step, in the same unit and relative to 1 + strength
 SMALLEST_PRIMAL = 1e-3  # nats; gaps are relative to max(this, |primal|)
 
@@ -107,26 +108,32 @@ def _model_maximiser(strength: Array, dual: Dual, unit: Array, longest: float) -
         return np.maximum(strength + gradient / np.maximum(curvature[0], smallest), 0.0)
     scale = np.sqrt(np.maximum(np.diag(curvature), smallest))
     scaled = curvature / np.outer(scale, scale)
-    for ridge in (1e-13, 1e-11, 1e-9, 1e-6):
+    best = strength
+    for ridge in RIDGES:
+        matrix = scaled + ridge * np.eye(len(scale))
         try:
-            factor = cholesky(scaled + ridge * np.eye(len(scale)), lower=True)
-            break
+            best = _quadratic_maximiser(matrix, gradient / scale, scale * strength) / scale
         except np.linalg.LinAlgError:
             continue
-    else:
-        factor = np.eye(len(scale))
-    # Complete the square: ‖Lᵀz − (Lᵀz₀ + L⁻¹g)‖² over z = scale·x ≥ 0.
-    goal = factor.T @ (scale * strength)
-    goal += solve_triangular(factor, gradient / scale, lower=True)
-    best = nnls(factor.T, goal, maxiter=30 * len(scale) + 30)[0] / scale
+        # Along a direction without curvature a gradient of mere rounding goes far: damp it.
+        if (np.abs(best - strength) <= reach).all():
+            break
+    return best
+
+
+def _quadratic_maximiser(matrix: Array, gradient: Array, start: Array) -> Array:
+    """argmax over z ≥ 0 of gradientᵀ(z − start) − ½(z − start)ᵀ matrix (z − start)."""
+    factor = cholesky(matrix, lower=True)
+    # Complete the square: ‖Lᵀz − (Lᵀz₀ + L⁻¹g)‖² over z ≥ 0.
+    goal = factor.T @ start + solve_triangular(factor, gradient, lower=True)
+    best = nnls(factor.T, goal, maxiter=30 * len(start) + 30)[0]
     # Non-negative least squares finds which components are free. A steep inactive one costs the
     # free ones their last digits: solve those again by themselves.
     free = best > 0
-    step = -np.where(free, 0.0, strength)
-    block = scaled[np.ix_(free, free)] + 1e-13 * np.eye(free.sum())
-    right = (gradient - curvature @ step)[free] / scale[free]
-    step[free] = lstsq(block, right)[0] / scale[free]
-    refined = strength + step
+    step = -np.where(free, 0.0, start)
+    right = (gradient - matrix @ step)[free]
+    step[free] = lstsq(matrix[np.ix_(free, free)], right)[0]
+    refined = start + step
     return refined if (refined >= 0).all() else best
 
 

@@ -101,7 +101,10 @@ def _on_tied_atoms(
     base, r, goal = log_q[tied], ratios[tied], thresholds - value - room
     # By the distance from the goal; atoms with the same ratios, by their mass and order.
     by_mass = base - base.min() + np.arange(len(base)) / len(base)
+    # What is linear in r, u takes care of anyway; left in, u would have to be large.
+    linear = np.column_stack([np.ones(len(r)), r])
     for spread in (((r - goal) ** 2).sum(axis=1), by_mass):
+        spread = spread - linear @ np.linalg.lstsq(linear, spread, rcond=None)[0]
         log_p = _of_divergence(base, r, goal, value + room, spread)
         if log_p is not None:
             t = np.full(len(log_q), -np.inf)

@@ -153,7 +153,7 @@ def interior_point(table: DifferenceTable, thresholds: Array, floor: float) -> t
         for _ in range(POLISH):
             state = path.polish(state, mu)
             t = np.full(len(beta), -floor)
-            t[cells] = np.maximum(state.y, 0.0) - floor
+            t[cells] = np.clip(state.y, 0.0, 700.0) - floor
             t = _spend_all_mass(t, weights, shares)
             multipliers = np.where(state.x[1:] > 1e-12, state.x[1:], 0.0)
             error = _error(table, thresholds, floor, t, multipliers)
