@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 
 from ..errors import Array
-from ..newton import Dual, Point, maximise
 from ..ratios import log_sum_exp, tilted_moments
 from ..search import Primal, random_starts, search
 from ..vertices import FURTHEST, max_min
 
 TIE = 1e-8  # nats: atoms this close to the minimum tie for it
-ROOM = 1e-12  # relative to the thresholds
 CANDIDATES = 24  # atoms that the search for an atomic optimum considers
 
 
@@ -96,33 +94,46 @@ def _on_tied_atoms(
     tied = height >= height.max() - TIE * (1 + abs(height.max()))
     if tied.sum() <= len(thresholds) + 1:
         return None
-    # λᵀr = λᵀ(b − g) on tied atoms: the goal leaves no room but what KL(p‖q) makes up for.
-    room = ROOM * max(1.0, float(thresholds.max()))
-    base, r, goal = log_q[tied], ratios[tied], thresholds - value - room
+    base, r, goal = log_q[tied], ratios[tied], thresholds - value
+    # λᵀr is the same on all tied atoms, so one active constraint follows from the others.
+    active = np.flatnonzero(multipliers > 1e-9)
+    matched = active[np.argsort(multipliers[active])][:-1]
     # By the distance from the goal; atoms with the same ratios, by their mass and order.
     by_mass = base - base.min() + np.arange(len(base)) / len(base)
     # What is linear in r, u takes care of anyway; left in, u would have to be large.
     linear = np.column_stack([np.ones(len(r)), r])
     for spread in (((r - goal) ** 2).sum(axis=1), by_mass):
         spread = spread - linear @ np.linalg.lstsq(linear, spread, rcond=None)[0]
-        log_p = _of_divergence(base, r, goal, value + room, spread)
-        if log_p is not None:
+        log_p = _of_divergence(base, r[:, matched] - goal[matched], value, spread)
+        if log_p is not None and (np.exp(log_p) @ r >= goal - TIE).all():
             t = np.full(len(log_q), -np.inf)
             t[tied] = log_p - base
             return t
     return None
 
 
-def _of_divergence(base: Array, r: Array, goal: Array, value: float, spread: Array) -> Array | None:
-    """log p ∝ q·exp(uᵀr − κ·spread) with E_p[r] ≥ goal and KL(p‖q) = value; κ is bisected."""
+def _of_divergence(base: Array, excess: Array, value: float, spread: Array) -> Array | None:
+    """log p, p ∝ q·exp(uᵀexcess − κ·spread), with E_p[excess] = 0 and KL(p‖q) = value, or None.
+
+    κ is bisected; u follows from it by minimising the convex K(u).
+    """
+    scale = np.maximum(np.abs(excess).max(axis=0, initial=0.0), 1e-300)
+    statistics = excess / scale
 
     def at(kappa: float) -> tuple[float, Array]:
-        weights = base - kappa * spread
-        point = _least_divergence(weights - log_sum_exp(weights), r, goal)
-        log_p = weights + r @ point.strength
-        log_p -= log_sum_exp(log_p)
-        divergence = float(np.exp(log_p) @ (log_p - base)) if point.converged else np.inf
-        return divergence, log_p
+        log_p = base - kappa * spread
+        if statistics.shape[1]:
+            found = minimize(
+                lambda u: tilted_moments(log_p, statistics, u)[0],
+                np.zeros(len(scale)),
+                jac=lambda u: tilted_moments(log_p, statistics, u)[1],
+                hess=lambda u: tilted_moments(log_p, statistics, u)[2],
+                method="trust-exact",
+                options={"gtol": 1e-14, "maxiter": 300},
+            )
+            log_p = log_p + statistics @ found.x
+        log_p = log_p - log_sum_exp(log_p)
+        return float(np.exp(log_p) @ (log_p - base)), log_p
 
     if at(0.0)[0] > value:
         return None
@@ -131,21 +142,9 @@ def _of_divergence(base: Array, r: Array, goal: Array, value: float, spread: Arr
         kappa *= 4
         if kappa > 1e8:
             return None
-    if at(kappa)[0] == np.inf:
-        return None
-    root = brentq(lambda k: min(at(k)[0], 1e300) - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)
+    root = brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)
     divergence, log_p = at(float(root))
     return log_p if abs(divergence - value) < TIE else None
-
-
-def _least_divergence(log_weights: Array, statistics: Array, goal: Array) -> Point:
-    """min KL(p‖w) subject to E_p[s] ≥ goal, by its dual max_u uᵀgoal − K(u)."""
-
-    def dual(u: Array) -> Dual:
-        log_normaliser, mean, covariance = tilted_moments(log_weights, statistics, u)
-        return Dual(float(u @ goal) - log_normaliser, goal - mean, -covariance, goal - mean, u)
-
-    return maximise(dual, np.zeros(len(goal)), np.abs(goal))
 
 
 def _few_atoms(log_q: Array, ratios: Array, thresholds: Array, cost: Array) -> Array:
