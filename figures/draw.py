@@ -14,6 +14,7 @@ from unlearnlab import plot
 
 FIGURES = ROOT / "figures"
 Result = dict[str, Any]
+TITLES = {"reverse KL": "KL(p‖q)", "forward KL": "KL(q‖p)", "likelihood": "KL(p‖q)"}
 
 
 def figure1(result: Result, path: Path) -> Result:
@@ -26,7 +27,9 @@ def figure1(result: Result, path: Path) -> Result:
             ax.plot(x, result["forget"], "--", color=plot.FORGOTTEN, lw=1.2)
             ax.plot(x, panel["density"], color=plot.UNLEARNED)
             ax.set(
-                xlabel="x", ylim=(0, None), title=f"{name}: {panel['objective']:.2f} nats from q"
+                xlabel="x",
+                ylim=(0, None),
+                title=f"{name}: {TITLES[name]} = {panel['objective']:.2f} nats",
             )
         axes[0].set_ylabel("density (1/unit of x)")
         axes[0].legend(["retain q", "forget q₁", "unlearned p"], loc="upper left")
@@ -53,6 +56,8 @@ def claim(result: Result, path: Path) -> Result:
             ylabel="KL(p‖retained modes) (nats)",
         )
         ax.set_xscale("log")
+        ax.set_xticks([0.01, 0.05, 0.2, 0.5, 0.9], ["1 %", "5 %", "20 %", "50 %", "90 %"])
+        ax.minorticks_off()
         ax.figure.savefig(path)
     return {
         "columns": result["columns"],

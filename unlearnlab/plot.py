@@ -169,7 +169,6 @@ def dual(
             primal = solution.certificate.primal
             ax.axhline(primal, color=UNLEARNED, ls="--", lw=1.2, label="objective of p (primal)")
             ax.plot(solution.multipliers, [solution.certificate.dual], "o", color=UNLEARNED)
-            ax.set_title(f"relative gap {abs(solution.certificate.gap):.0e}")
         ax.set(xlabel=_multiplier_label(problem), ylabel="value (nats)")
         ax.legend()
     return ax

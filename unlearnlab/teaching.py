@@ -1,71 +1,115 @@
-"""Exercises that answer: `check` compares a student's number with the right one."""
+"""Exercises that check themselves: `check("00.1", answer)` says right or wrong, and why.
+
+The expected answers live here, so that a lesson's cell does not give them away. A test works
+through every lesson with its own solutions and confirms each of these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .density import GaussianMixture, Grid, GridDensity
+from .dual import solve
+from .problems import Likelihood, ReverseKL
 
-def check(
-    answer: Any,
-    expected: Any,
-    *,
-    tolerance: float = 1e-3,
-    hint: str = "",
-    name: str = "your answer",
-) -> bool:
+
+def _three_modes(forget: float) -> tuple[GridDensity, GridDensity]:
+    """The lessons' q, three equal Gaussians, and the one of them to forget."""
+    grid = Grid(low=-8.0, high=8.0, cells=2001)
+    q = GaussianMixture([1 / 3] * 3, [-3, 0, 3], [0.6] * 3).on(grid)
+    return q, GaussianMixture([1.0], [forget], [0.6]).on(grid)
+
+
+def _enough_at_a_fair_price(relative: float) -> bool:
+    q, q1 = _three_modes(0.0)
+    solution = solve(Likelihood(retain=q, forget=[q1], relative=relative))
+    left = solution.model.probabilities[np.abs(q.grid.axes[0]) < 1.5].sum()
+    return bool(left <= 0.02 and solution.objective <= 0.37)
+
+
+def _refutes(multiplier: float) -> bool:
+    q, q1 = _three_modes(3.0)
+    problem = ReverseKL(retain=q, forget=[q1], relative=3.0)
+    return problem.dual_value([multiplier]) > 0.9
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What is right: a number, several, or a function that tells; and where to look."""
+
+    expected: float | list[float] | Callable[[Any], bool]
+    hint: str
+    tolerance: float = 1e-3  # relative to max(1, |expected|)
+
+
+EXERCISES = {
+    "00.1": Exercise([0.094677, 0.017277, 0.039252], "sum model.probabilities where abs(x) < 1.5"),
+    "00.2": Exercise(3.33433, "which of the cells with x > 1.5 has the largest mass?", 3e-3),
+    "00.3": Exercise(_enough_at_a_fair_price, "print both numbers for 0.1, 0.03 and 0.01"),
+    "01.1": Exercise(-2.0, "first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)"),
+    "01.2": Exercise(9 / 29, "the right mode keeps (1/3 − λ)/(1 − λ) of the mass"),
+    "01.3": Exercise(1.351, "share after divided by share before", 2e-3),
+    "02.1": Exercise(_refutes, "read the figure: where is the curve above 0.9?"),
+    "02.2": Exercise(-4.96781, "take a step of 1e-5, and mind the sign"),
+    "02.3": Exercise(0.0, "the certificate has .primal and .dual", 1e-7),
+}
+
+
+def check(exercise: str, answer: Any) -> bool:
     """Print whether an answer is right, and if it is not, how far off and where to look.
 
     Args:
-        answer: what the student has; None or `...` while the exercise is still open.
-        expected: the right answer, or a function that tells right from wrong.
-        tolerance: largest difference that counts as right, relative to max(1, |expected|).
-        hint: printed with a wrong answer.
-        name: what to call the answer.
+        exercise: its number, "lesson.exercise".
+        answer: what the student has; `...` while the exercise is still open.
 
     Returns:
         True when the answer is right.
 
+    Raises:
+        ValueError: no such exercise.
+
     Example:
         >>> from unlearnlab.teaching import check
-        >>> check(0.5, 0.5)
+        >>> check("01.1", -2)
         Right.
         True
-        >>> check(0.4, 0.5, hint="λ* = 1 − |μ|/√(2b)")
-        Not yet: your answer is 0.4, too small. Hint: λ* = 1 − |μ|/√(2b)
+        >>> check("01.1", -1)
+        Not yet: your answer is -1., too large. Hint: first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)
         False
     """
+    if exercise not in EXERCISES:
+        raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}; got {exercise!r}")
     if answer is None or answer is ...:
-        print(f"Still open: put {name} in place of the dots.")
+        print("Still open: put your answer in place of the dots.")
         return False
-    reason = _wrong(answer, expected, tolerance)
+    asked = EXERCISES[exercise]
+    reason = _wrong(answer, asked)
     if reason is None:
         print("Right.")
         return True
-    print(f"Not yet: {name} is {_show(answer)}, {reason}." + (f" Hint: {hint}" if hint else ""))
+    print(f"Not yet: your answer is {_show(answer)}, {reason}. Hint: {asked.hint}")
     return False
 
 
-def _wrong(answer: Any, expected: Any, tolerance: float) -> str | None:
-    if callable(expected):
-        test: Callable[[Any], bool] = expected
+def _wrong(answer: Any, asked: Exercise) -> str | None:
+    if callable(asked.expected):
         try:
-            return None if test(answer) else "which does not do it"
+            return None if asked.expected(answer) else "which does not do it"
         except Exception as error:  # a student's answer may be of any kind
             return f"which cannot be used ({error})"
-    if isinstance(expected, str):
-        return None if str(answer).strip().lower() == expected.lower() else "which is not it"
     try:
-        given, right = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
+        given, right = np.asarray(answer, dtype=float), np.asarray(asked.expected, dtype=float)
     except (TypeError, ValueError):
         return "which is not a number"
     if given.shape != right.shape:
         return f"of shape {given.shape}; expected shape {right.shape}"
     if not np.isfinite(given).all():
         return "which is not finite"
-    off = np.abs(given - right) > tolerance * np.maximum(1.0, np.abs(right))
+    off = np.abs(given - right) > asked.tolerance * np.maximum(1.0, np.abs(right))
     if not off.any():
         return None
     if given.ndim == 0:
@@ -74,8 +118,6 @@ def _wrong(answer: Any, expected: Any, tolerance: float) -> str | None:
 
 
 def _show(answer: Any) -> str:
-    if isinstance(answer, str):
-        return repr(answer)
     try:
         return np.array2string(np.asarray(answer, dtype=float), precision=6, threshold=8)
     except (TypeError, ValueError):

@@ -68,18 +68,8 @@ def verify(problem: Problem, *, starts: int = 64, seed: int = 0) -> Verification
     held = problem.atoms.log_weights > -np.inf
     log_q, ratios = problem.atoms.log_weights[held], problem.atoms.ratios[held]
     base = problem.log_base()
-    full = np.full(len(held), -np.inf)
-
-    def primal(log_p: Array):  # type: ignore[no-untyped-def]
-        full[held] = log_p
-        found = problem.primal(full)
-        return found._replace(
-            objective_gradient=found.objective_gradient[held],
-            violation_gradients=found.violation_gradients[held],
-        )
-
     value, log_p = search(
-        problem.primal if held.all() else primal,
+        problem.primal if held.all() else problem.primal_on(held),
         random_starts(log_q, ratios, starts, np.random.default_rng(seed)),
         np.where(problem.thresholds > 0, problem.thresholds, 1.0),
         log_base=None if base is None else base[held],

@@ -8,14 +8,14 @@ KL(q‖p) = −E[t] and KL(q_i‖p) = k_i − E[ρ_i t], where ρ_i = q_i/q and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Array, finite_vector, multiplier_vector, same_space
 from ..model import Tilt, require_model
@@ -197,6 +197,20 @@ class Problem(ABC):
 
         The problem as it is stated, for searches that must not know of duality.
         """
+
+    def primal_on(self, held: NDArray[Any]) -> Callable[[Array], Primal]:
+        """`primal` as a function of the log masses of the atoms `held` (mask or indices) alone."""
+        whole = np.full(len(self.atoms.log_weights), -np.inf)
+
+        def primal(log_p: Array) -> Primal:
+            whole[held] = log_p
+            found = self.primal(whole)
+            return found._replace(
+                objective_gradient=found.objective_gradient[held],
+                violation_gradients=found.violation_gradients[held],
+            )
+
+        return primal
 
     def log_base(self) -> Array | None:
         """(N,) log masses below which p may not fall, or None."""

@@ -152,21 +152,11 @@ class ForwardKL(Problem):
 
     def _search(self, held: NDArray[np.intp]) -> Array | None:
         """t of the best density that a direct search finds, or None."""
-
-        def primal(log_p: Array) -> Primal:
-            whole = np.full(len(self.atoms.log_weights), -np.inf)
-            whole[held] = log_p
-            found = self.primal(whole)
-            return found._replace(
-                objective_gradient=found.objective_gradient[held],
-                violation_gradients=found.violation_gradients[held],
-            )
-
         log_q, ratios = self.atoms.log_weights[held], self.atoms.ratios[held]
         peaks = [np.where(np.arange(len(held)) == j, 12.0, 0.0) for j in range(len(held))]
         starts = [*peaks, *random_starts(log_q, ratios, 24, np.random.default_rng(0))]
         scale = np.where(self.thresholds > 0, self.thresholds, 1.0)
-        log_p = search(primal, starts, scale, log_base=log_q - self.floor)[1]
+        log_p = search(self.primal_on(held), starts, scale, log_base=log_q - self.floor)[1]
         if log_p is None:
             return None
         t = np.zeros(len(self.atoms.log_weights))
