@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+# JupyterLab refuses to run as root, as one is in a container, unless told.
+ROOT_USER = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
@@ -19,7 +21,7 @@ $(VENV)/ready: pyproject.toml constraints.txt tools/check_python.py
 	touch $@
 
 lab: $(VENV)/ready
-	$(BIN)/jupyter lab tutorials/00_what_unlearning_asks.ipynb
+	$(BIN)/jupyter lab $(ROOT_USER) tutorials/00_what_unlearning_asks.ipynb
 
 test: lint unit notebook-tests
 
