@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, minimize, root
 
 from ..errors import Array
-from ..ratios import log_sum_exp, tilted_moments
+from ..ratios import Moments, log_sum_exp, tilted_moments
 from ..search import Primal, random_starts, search
 from ..vertices import FURTHEST, max_min
 
@@ -122,14 +122,22 @@ def _of_divergence(base: Array, excess: Array, value: float, spread: Array) -> A
 
     def at(kappa: float) -> tuple[float, Array]:
         log_p = base - kappa * spread
+
+        def moments(u: Array) -> Moments:
+            return tilted_moments(log_p, statistics, u)
+
         if statistics.shape[1]:
-            found = minimize(
-                lambda u: tilted_moments(log_p, statistics, u)[0],
+            near = minimize(
+                lambda u: moments(u).log_normaliser,
                 np.zeros(len(scale)),
-                jac=lambda u: tilted_moments(log_p, statistics, u)[1],
-                hess=lambda u: tilted_moments(log_p, statistics, u)[2],
+                jac=lambda u: moments(u).mean,
+                hess=lambda u: moments(u).covariance,
                 method="trust-exact",
-                options={"gtol": 1e-14, "maxiter": 300},
+                options={"gtol": 1e-7},
+            )
+            # K itself is too flat near its minimum to tell more: its gradient's root does.
+            found = root(
+                lambda u: moments(u).mean, near.x, jac=lambda u: moments(u).covariance, tol=1e-15
             )
             log_p = log_p + statistics @ found.x
         log_p = log_p - log_sum_exp(log_p)
@@ -142,8 +150,8 @@ def _of_divergence(base: Array, excess: Array, value: float, spread: Array) -> A
         kappa *= 4
         if kappa > 1e8:
             return None
-    root = brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)
-    divergence, log_p = at(float(root))
+    kappa = brentq(lambda k: at(k)[0] - value, 0.0, kappa, xtol=1e-15, rtol=1e-14)
+    divergence, log_p = at(kappa)
     return log_p if abs(divergence - value) < TIE else None
 
 
