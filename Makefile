@@ -35,7 +35,7 @@ unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebook-tests: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 -p no:doctest --nbval --nbval-sanitize-with tutorials/nbval.cfg -W default tutorials
+	$(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials
 
 experiments: $(VENV)/ready
 	$(BIN)/python -m figures.experiments

@@ -59,15 +59,12 @@ EXERCISES = {
 }
 
 
-def check(exercise: str, answer: Any) -> bool:
+def check(exercise: str, answer: Any) -> None:
     """Print whether an answer is right, and if it is not, how far off and where to look.
 
     Args:
         exercise: its number, "lesson.exercise".
         answer: what the student has; `...` while the exercise is still open.
-
-    Returns:
-        True when the answer is right.
 
     Raises:
         ValueError: no such exercise.
@@ -76,23 +73,20 @@ def check(exercise: str, answer: Any) -> bool:
         >>> from unlearnlab.teaching import check
         >>> check("01.1", -2)
         Right.
-        True
         >>> check("01.1", -1)
         Not yet: your answer is -1., too large. Hint: first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)
-        False
     """
     if exercise not in EXERCISES:
         raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}; got {exercise!r}")
     if answer is None or answer is ...:
         print("Still open: put your answer in place of the dots.")
-        return False
+        return
     asked = EXERCISES[exercise]
     reason = _wrong(answer, asked)
     if reason is None:
         print("Right.")
-        return True
-    print(f"Not yet: your answer is {_show(answer)}, {reason}. Hint: {asked.hint}")
-    return False
+    else:
+        print(f"Not yet: your answer is {_show(answer)}, {reason}. Hint: {asked.hint}")
 
 
 def _wrong(answer: Any, asked: Exercise) -> str | None:
