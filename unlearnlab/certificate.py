@@ -39,7 +39,8 @@ class Certificate:
         violation: worst constraint violation relative to its threshold; ≤ 0 when all hold.
         complementarity: max |λ_i·violation_i|, nats.
         normalisation: |Σp − 1|.
-        regime: inactive, regular, contact (FU), boundary or atomic (RU).
+        regime: inactive, regular, contact (FU), boundary (RU), or atomic (a gap: RU beyond Λ = 1,
+            FU on a few atoms).
         ok: gap ≤ 1e-9 (1e-7 in contact), violation ≤ 1e-8, normalisation ≤ 1e-9.
         constraints, thresholds: (m,) constraint values of the distribution and what was asked.
         floor: FU's T, nats, in contact; else None.

@@ -23,7 +23,7 @@ def solve(problem: Problem) -> Solution:
     """Solve an unlearning problem through its dual: max over λ ≥ 0 of g(λ) = min_p L(p, λ).
 
     Projected Newton on the dual function gives the multipliers λ*, and the target at λ*, eqs. (2),
-    (5) and (7), is the solution: all three problems are strongly dual ([K], Theorems 1–3). Where
+    (5) and (7), is the solution: all three problems are strongly dual (Theorems 1–3). Where
     the target does not exist (FU in contact with its floor, RU with Σλ* ≥ 1) the optimum is found
     on the primal side. Large tables are first solved on every 32nd, 1024th, ... atom.
 

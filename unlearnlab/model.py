@@ -1,4 +1,4 @@
-"""The protocol a rung fulfils, and the two verbs that reach every rung: `kl` and `realise`."""
+"""What every kind of model provides, and the two verbs that reach all of them: `kl` and `realise`."""
 
 from __future__ import annotations
 

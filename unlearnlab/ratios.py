@@ -1,7 +1,7 @@
 """The atom table: what every problem sees of its distributions, and its exponential tilts.
 
 A problem with retained q and forgotten q_1..q_m is decided by the joint law, under q, of the
-log-ratios r_i = log q/q_i. On a grid the atoms are cells; above rung 1 they are samples.
+log-ratios r_i = log q/q_i. On a grid the atoms are cells; for a sampled model they are samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gaussian mixtures: known in closed form on every rung."""
+"""Gaussian mixtures: known in closed form on a grid and off it."""
 
 from __future__ import annotations
 

@@ -25,9 +25,10 @@ class ForwardKL(Problem):
     """Forward-KL unlearning (FU): min KL(q‖p) subject to KL(q_i‖p) ≥ b_i and log p/q ≥ −T, in nats.
 
     The optimum is p = (q − Σλ_iq_i)/(1−Λ), eq. (5), while that is positive. Where it is not, p
-    stays on the floor e^{−T}q (regime `contact`): the bound of [K]'s admissibility (4), without
+    stays on the floor e^{−T}q (regime `contact`): the bound of admissibility (4), without
     which there is no minimiser. With c = 1 − λᵀρ, A = {c > ηe^{−T}} and E[e^t] = 1, t = log(c/η) on
-    A and −T off it, and g = −E[ct] + λᵀ(b − k). The problem is convex in t.
+    A and −T off it, and g = −E[ct] + λᵀ(b − k). The problem is convex in t
+    with E[e^t] ≤ 1; on a few atoms the mass that this leaves may fit nowhere (regime `atomic`).
 
     Args:
         retain, forget, thresholds, relative: see `Problem`; thresholds in nats, ≥ 0.
