@@ -1,4 +1,4 @@
-"""What every kind of model provides, and the two verbs that reach all of them: `kl` and `realise`."""
+"""What every kind of model provides, and the verbs that reach all of them: `kl`, `realise`."""
 
 from __future__ import annotations
 
