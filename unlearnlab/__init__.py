@@ -20,9 +20,11 @@ _HOME = {
     "ReverseKL": "problems",
     "Solution": "solution",
     "SupportError": "errors",
+    "boundary_pairs": "lyapunov",
     "certify": "certificate",
     "kl": "model",
     "load": "density.storage",
+    "lyapunov_split": "lyapunov",
     "solve": "dual",
     "verify": "verify",
 }
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .density.storage import load
     from .dual import solve
     from .errors import InfeasibleError, SupportError
+    from .lyapunov import boundary_pairs, lyapunov_split
     from .model import kl
     from .problems import ForwardKL, Likelihood, Problem, ReverseKL
     from .solution import Solution

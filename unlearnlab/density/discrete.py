@@ -27,6 +27,8 @@ class Discrete(ExactModel):
         [0.125, 0.125, 0.375, 0.375]
     """
 
+    atomic = True
+
     def __init__(self, probabilities: ArrayLike):
         try:
             p = np.array(probabilities, dtype=np.float64).ravel()

@@ -20,9 +20,11 @@ class ExactModel:
     Attributes:
         log_masses: (N,) log probability of each cell, nats; −inf where there is no mass.
         cell_volume: what turns masses into densities; 1 for atoms.
+        atomic: whether the cells are atoms, which no set can divide.
     """
 
     cell_volume: float = 1.0
+    atomic: bool = False
 
     def __init__(self, log_masses: Array):
         self.log_masses = log_masses

@@ -212,6 +212,13 @@ class Problem(ABC):
 
         return primal
 
+    @abstractmethod
+    def contributions(self, log_p: Array) -> Array:
+        """(N, 1 + m) what each atom adds to the objective and to each constraint.
+
+        They are integrals of a function of p at a point, so these sum to `evaluate`.
+        """
+
     def log_base(self) -> Array | None:
         """(N,) log masses below which p may not fall, or None."""
         return None

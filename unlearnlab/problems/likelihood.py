@@ -177,6 +177,12 @@ class Likelihood(Problem):
             t[self._forbidden] = -np.inf
         return Tilt(t)
 
+    def contributions(self, log_p: Array) -> Array:
+        """p·t and p·ℓ_i."""
+        held = log_p > -np.inf
+        t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
+        return np.exp(log_p)[:, None] * np.column_stack([t, self.table.statistics])
+
     def primal(self, log_p: Array) -> Primal:
         """KL(p‖q), b·log(E_p[ℓ]/b) and their gradients p(t + 1), b·pℓ/E_p[ℓ].
 

@@ -132,6 +132,12 @@ class ReverseKL(Problem):
             t -= log_sum_exp(self.table.log_weights + t)
         return Tilt(t, guidance=u)
 
+    def contributions(self, log_p: Array) -> Array:
+        """p·t and p·(t + r_i)."""
+        held = log_p > -np.inf
+        t = np.where(held, log_p, 0.0) - np.where(held, self.table.log_weights, 0.0)
+        return np.exp(log_p)[:, None] * np.column_stack([t, t[:, None] + self.table.statistics])
+
     def primal(self, log_p: Array) -> Primal:
         """KL(p‖q), b − KL(p‖q_i) and their gradients p(t + 1), −p(t + r_i + 1)."""
         return reverse_primal(log_p, self.table.log_weights, self.table.statistics, self.thresholds)
