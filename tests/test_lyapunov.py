@@ -156,7 +156,7 @@ def test_errors_name_the_argument():
         ul.lyapunov_split(p, other, np.nan, problem)
     with pytest.raises(TypeError, match="theta must be numbers"):
         ul.lyapunov_split(p, other, "half", problem)
-    with pytest.raises(ValueError, match="p_prime lives on .*problem lives on"):
+    with pytest.raises(ValueError, match=r"p_prime lives on .*problem lives on"):
         ul.lyapunov_split(p, make("ReverseKL", 301).retain, 0.5, problem)
     with pytest.raises(ValueError, match=r"p_prime is infeasible: KL\(p‖q_i\) = "):
         ul.lyapunov_split(p, problem.retain, 0.5, problem)

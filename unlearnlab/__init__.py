@@ -26,6 +26,7 @@ _HOME = {
     "load": "density.storage",
     "lyapunov_split": "lyapunov",
     "solve": "dual",
+    "tradeoff": "curves",
     "verify": "verify",
 }
 _MODULES = ("plot", "teaching")
@@ -35,6 +36,7 @@ __all__ = [*sorted(_HOME), *_MODULES]
 if TYPE_CHECKING:
     from . import plot, teaching
     from .certificate import Certificate, certify
+    from .curves import tradeoff
     from .density import Discrete, GaussianMixture, Grid, GridDensity
     from .density.storage import load
     from .dual import solve

@@ -26,6 +26,10 @@ class InfeasibleError(ValueError):
         self.ceiling = ceiling
         self.ray = ray
 
+    def __reduce__(self) -> Any:
+        """So that it comes back whole from a worker process."""
+        return type(self), (str(self), self.ceiling, self.ray)
+
 
 class SupportError(ValueError):
     """A density is zero where the problem needs it to be positive."""
