@@ -133,7 +133,10 @@ def tradeoff(
     try:
         points = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         for pair in tqdm(
-            points, total=len(levels), desc="trade-off", disable=None if progress is None else not progress
+            points,
+            total=len(levels),
+            desc="trade-off",
+            disable=None if progress is None else not progress,
         ):
             found.append(pair)
     except BrokenProcessPool as error:

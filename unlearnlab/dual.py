@@ -19,7 +19,7 @@ SHORTEST = 1e-3  # step on the way to the thresholds, relative to the whole
 COARSENING = 32  # each level has so many times the atoms of the one before
 
 
-def solve(problem: Problem) -> Solution:
+def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
     """Solve an unlearning problem through its dual: max over λ ≥ 0 of g(λ) = min_p L(p, λ).
 
     Projected Newton on the dual function gives the multipliers λ*, and the target at λ*, eqs. (2),
@@ -29,6 +29,7 @@ def solve(problem: Problem) -> Solution:
 
     Args:
         problem: `ReverseKL`, `ForwardKL` or `Likelihood`.
+        near: the solution of a problem that differs little, to start from.
 
     Returns:
         A `Solution`. Read `solution.certificate.ok`: it is computed from the returned density.
@@ -49,40 +50,58 @@ def solve(problem: Problem) -> Solution:
         raise TypeError(
             f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
         )
-    tilt, multipliers = _optimum(problem)
+    if near is not None and len(near.multipliers) != problem.m:
+        raise ValueError(
+            f"near must solve a problem with {problem.m} forget distributions; it has "
+            f"{len(near.multipliers)}"
+        )
+    tilt, multipliers = _optimum(problem, near)
     model = problem.retain.realise(tilt, problem.atoms)
     certificate = certify(problem, model, multipliers)
-    at_twice_floor = None
     deeper = problem.deeper() if certificate.regime == "contact" else None
-    if deeper is not None:
-        tilt, _ = _optimum(deeper)
-        at_twice_floor = deeper.evaluate(deeper.retain.realise(tilt, deeper.atoms)).objective
-    return Solution(problem, model, multipliers, certificate, at_twice_floor)
+    twice = None if deeper is None else partial(_objective, deeper)
+    return Solution(problem, model, multipliers, certificate, twice)
 
 
-def _optimum(problem: Problem) -> tuple[Tilt, Array]:
+def _objective(problem: Problem) -> float:
+    """Objective of the optimum, nats."""
+    tilt, _ = _optimum(problem)
+    return problem.evaluate(problem.retain.realise(tilt, problem.atoms)).objective
+
+
+def _optimum(problem: Problem, near: Solution | None = None) -> tuple[Tilt, Array]:
     """The optimal tilt and multipliers, by Newton or else at the edge of the dual's domain."""
-    point = _nested_newton(problem)
+    known = None if near is None else near.multipliers
+    point = _nested_newton(problem, known)
     if not point.converged:
-        ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
-        if ray is not None:
-            raise _infeasible(problem, ray)
+        _refuse_infeasible(problem)
         if problem.smooth_dual:
             point = _follow_thresholds(problem)
     if not point.converged:
-        edge = problem.edge()
+        edge = problem.edge(known)
         if edge is not None:
             return edge
     return problem.strength_tilt(point.strength, point.dual), point.dual.multipliers
 
 
-def _nested_newton(problem: Problem) -> Point:
-    """Newton on coarser and coarser subsets of the atoms first: each level starts the next."""
+def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
+    """Newton from multipliers that are known to be near, or from coarser subsets of the atoms.
+
+    Each level starts the next.
+    """
+    steps = 100 if problem.smooth_dual else 15
+    start = None if known is None else problem.strength(known)
+    if start is not None:
+        point = maximise(
+            partial(problem.dual, table=problem.table), start, problem.thresholds, steps=steps
+        )
+        if point.converged or not problem.smooth_dual:
+            return point
     strides = [1]
     while len(problem.atoms.log_weights) / strides[-1] > COARSE:
         # Odd, so that on a grid of even rows the subset walks through all columns.
         strides.append(strides[-1] * COARSENING + 1)
-    start: Array | None = None
+    start = None
     for stride in reversed(strides):
         coarse = stride > 1
         atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
@@ -91,7 +110,7 @@ def _nested_newton(problem: Problem) -> Point:
             partial(problem.dual, table=table),
             problem.start(table) if start is None else start,
             problem.thresholds,
-            steps=100 if problem.smooth_dual else 15,
+            steps=steps,
         )
         start = point.strength if point.converged else None
     return point
@@ -120,7 +139,11 @@ def _follow_thresholds(problem: Problem) -> Point:
     return point._replace(converged=done == 1)
 
 
-def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:
+def _refuse_infeasible(problem: Problem) -> None:
+    """Raise an error with a proof where no distribution meets the thresholds."""
+    ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
+    if ray is None:
+        return
     ceiling = problem.ceilings()
     reach, word = ("reach at most", "above")
     if problem.sense < 0:
@@ -131,7 +154,7 @@ def _infeasible(problem: Problem, ray: Array) -> InfeasibleError:
         if beyond.any()
         else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
     )
-    return InfeasibleError(
+    raise InfeasibleError(
         f"no distribution meets thresholds {problem.thresholds.tolist()}: here "
         f"{problem.constraint_name} can {reach} {np.round(ceiling, 6).tolist()}; {reason}",
         ceiling,

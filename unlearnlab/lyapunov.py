@@ -1,10 +1,10 @@
-"""Lyapunov's convexity theorem, run by a linear programme.
+"""Lyapunov's convexity theorem, run by a linear programme: Lemma 1 to look at.
 
-Why a nonconvex problem is strongly dual: objective and constraints of all three problems are integrals of a function of p(x). So is the
+Objective and constraints of all three problems are integrals of a function of p(x). So is the
 vector measure μ(A) = ∫_A (integrands of p − integrands of p′). It has no atoms, hence its range is
 convex (Lyapunov): for any θ some A has μ(A) = θμ(everything), and the density that is p on A and p′
 off A attains the θ-combination of every integral (Lemma 1). The set of attainable (objective,
-constraints) is convex although the problem is not.
+constraints) is convex although the problem is not, and strong duality follows.
 """
 
 from __future__ import annotations

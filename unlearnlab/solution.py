@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,22 @@ class Solution:
         model: the unlearned model, of the retained model's own kind.
         multipliers: (m,) λ*: by how many nats the objective rises per unit of each threshold.
         certificate: what the solution is worth.
-        objective_at_twice_floor: the optimum with FU's floor twice as deep, nats, in contact; how
-            far it lies from `objective` says how much of the answer is the floor's doing.
+        at_twice_floor: in contact, computes `objective_at_twice_floor` when it is asked for.
     """
 
     problem: Problem
     model: Any
     multipliers: Array
     certificate: Certificate
-    objective_at_twice_floor: float | None = None
+    at_twice_floor: Callable[[], float] | None = None
+
+    @cached_property
+    def objective_at_twice_floor(self) -> float | None:
+        """The optimum with FU's floor twice as deep, nats, in contact; else None.
+
+        How far it lies from `objective` says how much of the answer is the floor's doing.
+        """
+        return None if self.at_twice_floor is None else self.at_twice_floor()
 
     @property
     def objective(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,8 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
     if certificate.ok != stored["ok"]:
         raise ValueError(f"its certificate says ok = {stored['ok']}; it is {certificate.ok}")
     twice = header["objective_at_twice_floor"]
-    return Solution(
-        problem, model, multipliers, certificate, None if twice is None else float(twice)
-    )
+    known = None if twice is None else partial(float, twice)
+    return Solution(problem, model, multipliers, certificate, known)
 
 
 def _model(space: dict[str, Any], arrays: dict[str, Array], name: str) -> ExactModel:

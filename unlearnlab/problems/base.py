@@ -175,6 +175,10 @@ class Problem(ABC):
         """λ at a strength."""
         return strength
 
+    def strength(self, multipliers: Array) -> Array | None:
+        """The strength of these multipliers; None where there is none."""
+        return multipliers
+
     def start(self, table: Any) -> Array:
         """(m,) a strength from which Newton does well."""
         return np.zeros(self.m)
@@ -183,8 +187,12 @@ class Problem(ABC):
         """The tilt at a strength that the solver stopped at."""
         return self.tilt(strength)
 
-    def edge(self) -> tuple[Tilt, Array] | None:
-        """Tilt and multipliers of an optimum that `target` cannot express, or None."""
+    def edge(self, near: Array | None = None) -> tuple[Tilt, Array] | None:
+        """Tilt and multipliers of an optimum that `target` cannot express, or None.
+
+        Args:
+            near: (m,) multipliers of a problem that differs little.
+        """
         return None
 
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:

@@ -1,8 +1,4 @@
-"""Forward KL on a floor: the dual function, and an interior-point method where it has kinks.
-
-All sums run over cell masses Q_j = q(j), q_ij = q_i(j), C_j = Q_j − Σλ_iq_ij and p_j = Q_je^{t_j},
-because masses stay between 0 and 1 where the ratio ρ = q_i/q can reach e^700.
-"""
+"""Forward KL on a floor: an interior-point method for where the dual function has kinks."""
 
 from __future__ import annotations
 
@@ -13,152 +9,63 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from ..errors import Array, Mask
-from ..newton import SMALLEST_PRIMAL, Dual
-from ..ratios import LogRatios
+from ..errors import Array
+from ..newton import SMALLEST_PRIMAL
+from .difference import DifferenceTable
 
-LARGEST_LOG_RATIO = 700.0  # e^700 is still a double
 BARRIERS = np.geomspace(1.0, 1e-14, 15)  # nats: about what the barrier leaves of the gap
-LAST_BARRIER = 2e-10  # from here on each point of the path is polished and may be the answer
-POLISH = 3
+NEAR = 2e-4  # where the path starts when a solution nearby is known
+CLEAR = 2e-6  # from here on each point of the path is taken for the start of the end
+FINISH = np.array([1.0, 1.0, *np.geomspace(0.1, 1e-8, 8)])  # the end: barriers, of the one reached
+LARGEST_ANSWER = 2e-10  # barriers from which on an iterate may be the answer
+SMALLEST_BARRIER = 1e-15
 SMALLEST_ERROR = 1e-11
+LARGEST_Y = 700.0  # e^700 is still a double
+CELL_ERROR = 1e-4  # relative, of the last step in a cell: of third order, so what is left is 1e-12
 
 
-@dataclass(frozen=True, eq=False)
-class DifferenceTable:
-    """Cells of q, and the components g_j of which c = (q − Σλ_iq_i)/q is a combination.
-
-    c = components·(retained − forgotten·λ). With components (1, ρ_1..ρ_m) that is 1 − λᵀρ. When
-    q and q_i are mixtures that share a g_j, its weights are subtracted instead, and c keeps all
-    its digits where g_j cancels.
-
-    Attributes:
-        log_weights: (N,) log Q.
-        components: (N, J) g_j/q, at most e^700.
-        masses: (N, J) cell masses of g_j.
-        retained: (J,); forgotten: (J, m): coefficients of q and of the q_i.
-        start: (m,) k_i = KL(q_i‖q), nats.
-    """
-
-    log_weights: Array
-    components: Array
-    masses: Array
-    retained: Array
-    forgotten: Array
-    start: Array
-
-    @classmethod
-    def of_ratios(cls, atoms: LogRatios) -> DifferenceTable:
-        """q and q_1..q_m themselves as components."""
-        m = atoms.ratios.shape[1]
-        logs = np.concatenate([np.zeros((len(atoms.ratios), 1)), -atoms.ratios], axis=1)
-        return cls._of(atoms, logs, np.eye(m + 1)[0], np.eye(m + 1)[:, 1:])
-
-    @classmethod
-    def of_components(
-        cls, atoms: LogRatios, coefficients: Array, log_components: Array
-    ) -> DifferenceTable:
-        """Components with rows of coefficients for q, q_1, ..., q_m."""
-        logs = log_components - atoms.log_weights[:, None]
-        return cls._of(atoms, logs, coefficients[0], coefficients[1:].T)
-
-    @classmethod
-    def _of(
-        cls, atoms: LogRatios, logs: Array, retained: Array, forgotten: Array
-    ) -> DifferenceTable:
-        held = atoms.log_weights > -np.inf
-        logs = np.where(held[:, None], logs, 0.0)
-        masses = np.exp(np.where(held, atoms.log_weights, -np.inf)[:, None] + logs)
-        shares, ratios = masses @ forgotten, atoms.ratios
-        with np.errstate(invalid="ignore"):
-            start = -np.where(shares > 0, shares * ratios, 0.0).sum(axis=0)
-        components = np.exp(np.minimum(logs, LARGEST_LOG_RATIO))
-        return cls(atoms.log_weights, components, masses, retained, forgotten, start)
-
-    @property
-    def weights(self) -> Array:
-        """(N,) Q."""
-        return self.masses @ self.retained
-
-    @property
-    def shares(self) -> Array:
-        """(N, m) q_ij."""
-        return self.masses @ self.forgotten
-
-    def log_weights_at(self, multipliers: Array, floor: float) -> tuple[Array, Array, Mask]:
-        """t, C and the set A at λ: t = log(c/η) on A = {c > ηe^{−T}}, −T off it, E[e^t] = 1.
-
-        η solves ΣC_A + ηe^{−T}Q(Aᶜ) = η, a convex piecewise-linear equation: Newton from the left
-        ends after finitely many steps. Where c ≤ 0 everywhere, A is empty and t = −T: the dual of
-        the problem relaxed to E[e^t] ≤ 1, still a lower bound.
-        """
-        coefficients = self.retained - self.forgotten @ multipliers
-        c, masses = self.components @ coefficients, self.masses @ coefficients
-        weights, least = self.weights, np.exp(-floor)
-        above, eta = c > 0, 0.0
-        while above.any():
-            eta = masses[above].sum() / (1 - least * weights[~above].sum())
-            now = c > eta * least if eta > 0 else np.zeros_like(above)  # c > 0 by rounding alone
-            if (now == above).all():
-                break
-            above = now
-        t = np.full(len(c), -floor)
-        t[above] = np.log(c[above] / eta)
-        return t, masses, above
-
-    def dual(self, multipliers: Array, thresholds: Array, floor: float) -> Dual:
-        """g = −E[ct] + λᵀ(b − k), gradient b − k + E[ρt], and its Hessian on A."""
-        t, masses, above = self.log_weights_at(multipliers, floor)
-        shares = self.shares
-        violation = thresholds - self.start + t @ shares
-        value = float(multipliers @ (thresholds - self.start) - masses @ t)
-        held = above & (masses > 1e-280)  # q_ij²/C is a double
-        inside = shares[held]
-        hessian = -inside.T @ (inside / masses[held, None])
-        if held.any():
-            total = inside.sum(axis=0)
-            hessian += np.outer(total, total) / masses[held].sum()
-        return Dual(value, violation, hessian, violation, multipliers)
-
-    def vertex_values(self, floor: float) -> Array:
-        """(N, m) KL(q_i‖v_j), v_j = e^{−T}q + (1 − e^{−T})δ_j.
-
-        v_j is e^{−T}q but at j, so KL(q_i‖v_j) = k_i + T − q_ij(T + log v_j(j)/Q_j).
-        """
-        held = self.log_weights > -np.inf
-        log_q = self.log_weights[held]
-        lift = floor + np.logaddexp(-floor, np.log(-np.expm1(-floor)) - log_q)
-        return self.start + floor - self.shares[held] * lift[:, None]
-
-
-def interior_point(table: DifferenceTable, thresholds: Array, floor: float) -> tuple[Array, Array]:
+def interior_point(
+    table: DifferenceTable, thresholds: Array, floor: float, near: Array | None = None
+) -> tuple[Array, Array]:
     """Minimise −E[t] over t ≥ −T with k_i − E[ρ_it] ≥ b_i and E[e^t] ≤ 1; return (t, λ).
 
     The problem is convex in t. A logarithmic barrier smooths the kinks that the floor puts into
     the dual function; its central path is followed as μ falls. For given λ and mass multiplier η
-    every cell is solved by itself, so Newton works on m + 1 numbers. Then t becomes a variable of
-    its own for a few steps: as a function of λ, a cell halfway down hangs on the last digit.
+    every cell is solved by itself, so Newton works on m + 1 numbers. Once it is clear which cells
+    lie on the floor, t becomes a variable of its own for a few steps: as a function of λ, a cell
+    halfway down hangs on the last digit.
+
+    Args:
+        near: (m,) multipliers of a problem like this one; the path then starts closer.
     """
     weights, shares = table.weights, table.shares
     beta = np.maximum(weights, shares.max(axis=1))
     cells = np.flatnonzero(beta > 0)
     path = _Path(weights[cells], shares[cells], beta[cells], table.start - thresholds, floor)
     x = np.concatenate([[1.0], np.full(shares.shape[1], 0.5 / shares.shape[1])])
+    barriers = BARRIERS
+    if near is not None:
+        x = np.concatenate([[table.mass_multiplier(near, floor)], np.maximum(near, 1e-6)])
+        barriers = BARRIERS[BARRIERS <= NEAR]
     best = np.inf, np.zeros(0), np.zeros(0)
-    for mu in BARRIERS:
+    for mu in barriers:
         state = path.centre(x, mu)
         x = state.x
-        if mu > LAST_BARRIER:
-            continue
-        for _ in range(POLISH):
-            state = path.polish(state, mu)
+        for target in FINISH * mu if mu <= CLEAR else ():
+            state = path.polish(state, max(target, SMALLEST_BARRIER))
+            if not state.y.max() < LARGEST_Y:  # too early: the exponentials ran away
+                break
+            if target > LARGEST_ANSWER:
+                continue
             t = np.full(len(beta), -floor)
-            t[cells] = np.clip(state.y, 0.0, 700.0) - floor
+            t[cells] = np.maximum(state.y, 0.0) - floor
             t = _spend_all_mass(t, weights, shares)
             multipliers = np.where(state.x[1:] > 1e-12, state.x[1:], 0.0)
             error = _error(table, thresholds, floor, t, multipliers)
             if error < best[0]:
                 best = error, t, multipliers
+            if not error < 1e3 * best[0]:
+                break
         if best[0] < SMALLEST_ERROR:
             break
     return best[1], best[2]
@@ -239,12 +146,14 @@ class _Path:
                 np.maximum(np.log(2 * c / a), np.log1p(2 * b / a)),
                 np.fmin(-b / c, np.log1p(b / a)),
             )
-        y = np.clip(np.nan_to_num(right, nan=700.0), 1e-300, 700.0)
+        y = np.clip(np.nan_to_num(right, nan=LARGEST_Y), 1e-300, LARGEST_Y)
         for _ in range(60):
             e = a * np.exp(y)
-            step = (y * (e - c) - b) / (e * (1 + y) - c)
-            y = np.clip(y - step, 0.01 * y, 700.0)
-            if (np.abs(step) <= 1e-12 * y).all():
+            rest, slope = y * (e - c) - b, e * (1 + y) - c
+            # Halley: the bend e(2 + y) costs nothing once e is there.
+            step = rest / (slope - 0.5 * rest * e * (2 + y) / slope)
+            y = np.clip(y - step, 0.01 * y, LARGEST_Y)
+            if (np.abs(step) <= CELL_ERROR * y).all():
                 break
         return y
 

@@ -15,9 +15,11 @@ from ..newton import Dual
 from ..ratios import LogRatios
 from ..search import Primal, random_starts, search
 from .base import Evaluation, Problem
-from .contact import DifferenceTable, interior_point
+from .contact import interior_point
+from .difference import DifferenceTable
 
 FEW = 64  # atoms, up to which a gap is possible and a direct search quick
+MANY, FEWER = 8192, 2048  # cells above which a coarse problem comes first, and its size
 DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
 
 
@@ -145,13 +147,18 @@ class ForwardKL(Problem):
         twice = min(2 * self.floor, DEEPEST_FLOOR)
         return ForwardKL(self.retain, self.forget, self.thresholds, floor=twice)
 
-    def edge(self) -> tuple[Tilt, Array]:
+    def edge(self, near: Array | None = None) -> tuple[Tilt, Array]:
         """The optimum in contact with the floor, by an interior-point method in t.
 
         The method relaxes E[e^t] = 1 to ≤ 1. On a few atoms the mass that it leaves may fit nowhere
         without breaking a constraint: then there is a gap, and densities are searched directly.
         """
-        t, multipliers = interior_point(self.table, self.thresholds, self.floor)
+        cells = len(self.atoms.log_weights)
+        if near is None and cells > MANY:  # most of the way on a few of the cells
+            stride = cells // FEWER | 1  # odd: on a grid of even rows it walks all columns
+            some = self.tabulate(self.atoms.take(slice(stride // 2, None, stride)))
+            near = interior_point(some, self.thresholds, self.floor)[1]
+        t, multipliers = interior_point(self.table, self.thresholds, self.floor, near)
         log_p = self.atoms.log_weights + t
         held = np.flatnonzero(self.atoms.log_weights > -np.inf)
         if (self.primal(log_p).violations > 1e-9 * self.thresholds).any() and len(held) <= FEW:

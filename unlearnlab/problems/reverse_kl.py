@@ -72,6 +72,11 @@ class ReverseKL(Problem):
         """λ = u/(1 + Σu)."""
         return strength / (1 + strength.sum())
 
+    def strength(self, multipliers: Array) -> Array | None:
+        """u = λ/(1 − Λ), for Λ < 1."""
+        slack = 1 - float(multipliers.sum())
+        return multipliers / slack if slack > 0 else None
+
     def dual(self, strength: Array, table: ExponentialTable) -> Dual:
         """g = (uᵀb − K(u))/(1 + Σu), quasi-concave in u.
 
@@ -147,7 +152,7 @@ class ReverseKL(Problem):
         held = self.atoms.log_weights > -np.inf
         return self.atoms.ratios[held] - self.atoms.log_weights[held, None]
 
-    def edge(self) -> tuple[Tilt, Array]:
+    def edge(self, near: Array | None = None) -> tuple[Tilt, Array]:
         """The optimum where Λ reaches 1: regimes `boundary` and `atomic`."""
         multipliers, value = beyond_one(
             self.table.log_weights, self.table.statistics, self.thresholds
