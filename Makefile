@@ -1,6 +1,7 @@
 # make lab        JupyterLab on the first tutorial      make experiments  recompute stored results
 # make test       lint, types, tests, notebooks         make figures      redraw figures/ from them
 # make bench      the benchmark table                   make notebooks    run the tutorials again
+# make course     students' notebooks from tutorials/solutions/
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -10,7 +11,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench notebooks clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -35,7 +36,7 @@ unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebook-tests: $(VENV)/ready
-	$(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials
+	$(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials/solutions
 
 experiments: $(VENV)/ready
 	$(BIN)/python -m figures.experiments
@@ -46,8 +47,12 @@ figures: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
 
+course: $(VENV)/ready
+	$(BIN)/python -m tools.course
+
 notebooks: $(VENV)/ready
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/solutions/*.ipynb
+	$(BIN)/python -m tools.course
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

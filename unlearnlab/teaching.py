@@ -59,14 +59,23 @@ EXERCISES = {
 }
 
 
+class NotYet(AssertionError):  # noqa: N818 (students read the name)
+    """An exercise that is open or wrong: no points from a grader, one sentence in a notebook."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of the traceback."""
+        return [str(self)]
+
+
 def check(exercise: str, answer: Any) -> None:
-    """Print whether an answer is right, and if it is not, how far off and where to look.
+    """Say whether an answer is right, and if it is not, how far off and where to look.
 
     Args:
         exercise: its number, "lesson.exercise".
         answer: what the student has; `...` while the exercise is still open.
 
     Raises:
+        NotYet: the answer is wrong, or still open.
         ValueError: no such exercise.
 
     Example:
@@ -74,19 +83,20 @@ def check(exercise: str, answer: Any) -> None:
         >>> check("01.1", -2)
         Right.
         >>> check("01.1", -1)
-        Not yet: your answer is -1., too large. Hint: first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)
+        Traceback (most recent call last):
+        ...
+        unlearnlab.teaching.NotYet: Not yet: your answer is -1., too large.
+        Hint: first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)
     """
     if exercise not in EXERCISES:
         raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}; got {exercise!r}")
     if answer is None or answer is ...:
-        print("Still open: put your answer in place of the dots.")
-        return
+        raise NotYet("Still open: put your answer in place of the dots.")
     asked = EXERCISES[exercise]
     reason = _wrong(answer, asked)
-    if reason is None:
-        print("Right.")
-    else:
-        print(f"Not yet: your answer is {_show(answer)}, {reason}. Hint: {asked.hint}")
+    if reason is not None:
+        raise NotYet(f"Not yet: your answer is {_show(answer)}, {reason}. Hint: {asked.hint}")
+    print("Right.")
 
 
 def _wrong(answer: Any, asked: Exercise) -> str | None:

@@ -1,0 +1,145 @@
+"""The course as an instructor uses it: students' notebooks in step, and graded by nbgrader."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+from nbgrader.nbgraderformat import MetadataValidator
+from nbgrader.utils import is_grade, is_solution
+
+ROOT = Path(__file__).parent.parent
+TUTORIALS = ROOT / "tutorials"
+SOURCES = sorted((TUTORIALS / "solutions").glob("*.ipynb"))
+LESSON = SOURCES[0].name  # the quickest
+
+
+def in_step(folder):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.course", str(folder), "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_students_notebooks_are_what_the_sources_give():
+    checked = in_step(TUTORIALS)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_notebooks_out_of_step_are_named(tmp_path):
+    folder = shutil.copytree(TUTORIALS, tmp_path / "tutorials")
+    changed, gone = (folder / source.name for source in SOURCES[:2])
+    changed.write_text(changed.read_text(encoding="utf-8").replace("## ", "# "), encoding="utf-8")
+    gone.rename(folder / "99_extra.ipynb")
+    checked = in_step(folder)
+    assert checked.returncode == 1
+    assert checked.stderr.splitlines()[1:] == [
+        f"{changed.name}: differs",
+        f"{gone.name}: missing",
+        "99_extra.ipynb: has no source in solutions/",
+    ]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_graded_cells_are_nbgraders(path):
+    notebook = nbformat.read(path, as_version=4)
+    MetadataValidator().validate_nb(notebook)  # unique ids, among others
+    cells = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    for answer, check in zip(cells[::2], cells[1::2], strict=True):
+        assert is_solution(answer) and not is_grade(answer)
+        assert is_grade(check) and not is_solution(check)
+        assert check.metadata.nbgrader.points > 0
+        assert check.metadata.nbgrader.locked
+        assert check.metadata.tags == ["raises-exception"]  # "Run All" goes on
+        number = check.metadata.nbgrader.grade_id.removeprefix("check-")
+        assert answer.metadata.nbgrader.grade_id == f"answer-{number}"
+
+
+@pytest.fixture
+def grader(tmp_path):
+    """Runs nbgrader in an empty course that has the first lesson alone."""
+    shutil.copy(TUTORIALS / "nbgrader_config.py", tmp_path)
+    (tmp_path / "source" / "unlearnlab").mkdir(parents=True)
+    shutil.copy(SOURCES[0], tmp_path / "source" / "unlearnlab")
+    home = {name: str(tmp_path / "home") for name in ("HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")}
+
+    def run(command):
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", command, "unlearnlab"],
+            cwd=tmp_path,
+            env=os.environ | home,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+def bare(notebook):
+    """What nbgrader releases: no outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def solutions():
+    """The answers of the first lesson, by their grade_id."""
+    cells = nbformat.read(SOURCES[0], as_version=4).cells
+    return {cell.metadata.nbgrader.grade_id: cell.source for cell in cells if is_solution(cell)}
+
+
+def hand_in(folder, student, notebook, answers):
+    """Submit a notebook in which the student has filled in some cells."""
+    for cell in notebook.cells:
+        if is_solution(cell) and (given := answers.get(cell.metadata.nbgrader.grade_id)):
+            cell.source = given
+    place = folder / "submitted" / student / "unlearnlab"
+    place.mkdir(parents=True)
+    nbformat.write(notebook, place / LESSON)
+
+
+def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
+    grader("generate_assignment")
+    released = nbformat.read(tmp_path / "release" / "unlearnlab" / LESSON, as_version=4)
+    built = nbformat.read(TUTORIALS / LESSON, as_version=4)
+    assert bare(released) == bare(built)
+
+    right = solutions()
+    stub = "left = ...\n# your code here"
+    wrong = {"answer-00-1": f"{stub}\nleft = [1, 0, 0]", "answer-00-3": "relative = -123.0"}
+    hand_in(tmp_path, "right", nbformat.read(TUTORIALS / LESSON, as_version=4), right)
+    hand_in(tmp_path, "empty", nbformat.read(TUTORIALS / LESSON, as_version=4), {})
+    hand_in(tmp_path, "wrong", released, right | wrong)
+    grader("autograde")
+
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        points = {
+            student: [
+                book.find_grade(f"check-00-{k}", Path(LESSON).stem, "unlearnlab", student).score
+                for k in (1, 2, 3)
+            ]
+            for student in ("right", "empty", "wrong")
+        }
+        most = book.find_assignment("unlearnlab").max_score
+    assert points == {"right": [1, 1, 1], "empty": [0, 0, 0], "wrong": [0, 1, 0]}
+    assert most == 3
+
+    graded = tmp_path / "autograded" / "wrong" / "unlearnlab" / LESSON
+    said = [
+        output.get("text") or "".join(output.traceback)
+        for cell in nbformat.read(graded, as_version=4).cells
+        if is_grade(cell)
+        for output in cell.outputs
+    ]
+    assert re.match(r"Not yet: .* off in 3 of 3 entries. Hint: ", said[0])
+    assert said[1] == "Right.\n"
+    assert said[2].startswith("Not yet: your answer is -123.")
