@@ -17,7 +17,7 @@ from .errors import Array, InfeasibleError
 from .problems import Problem
 
 STRENGTHS = np.geomspace(1e-4, 1e7, 67)  # six a decade; in units of the dual's own scale
-MATCHES = ("worst", "mean")
+MATCHES = ("worst", "total")
 
 
 class Point(NamedTuple):
@@ -57,7 +57,7 @@ class Tradeoff:
     Attributes:
         problem: whose models and options were used.
         relative: (n,) the levels asked for, multiples of the constraint values at q.
-        match: "worst" or "mean".
+        match: "worst" or "total".
         constrained: solutions at these levels.
         equal: the first target with equal multipliers that forgets as much.
     """
@@ -72,7 +72,7 @@ class Tradeoff:
     def gains(self) -> Array:
         """(n,) nats that the constrained solution saves at each level; +inf if only it gets there.
 
-        Never negative for match="worst", where it is optimal, and never positive for "mean", where
+        Never negative for match="worst", where it is optimal, and never positive for "total", where
         equal multipliers are.
         """
         return self.equal.deviation - self.constrained.deviation
@@ -97,8 +97,8 @@ def tradeoff(
     """Retention against forgetting: thresholds on every q_i against one multiplier for all.
 
     At each level r the problem is solved with thresholds r·(values at q). Beside it stands the
-    target with λ_1 = ... = λ_m, the smallest that forgets as much: the same worst relative
-    constraint ("worst"), or the same mean over the relative constraints ("mean").
+    target with λ_1 = ... = λ_m, the smallest that forgets as much: the same worst multiple
+    of a value at q ("worst"), or the same multiple of their sum ("total").
 
     Args:
         problem: gives the models and options; its thresholds are not used.
@@ -119,11 +119,11 @@ def tradeoff(
         >>> import unlearnlab as ul
         >>> grid = ul.Grid(-8, 8, 2001)
         >>> q = ul.GaussianMixture([0.5, 0.3, 0.2], [-3, 0, 3], [0.6] * 3).on(grid)
-        >>> forget = [ul.GaussianMixture([1], [mean], [0.6]).on(grid) for mean in (0, 3)]
-        >>> problem = ul.Likelihood(retain=q, forget=forget, relative=1.0)
-        >>> result = ul.tradeoff(problem, [0.5, 0.1])
-        >>> result.gains.round(3)
-        array([0.021, 0.047])
+        >>> forget = [ul.GaussianMixture([1], [3 * i], [0.6 + i]).on(grid) for i in (0, 1)]
+        >>> problem = ul.ReverseKL(retain=q, forget=forget, relative=1.0)
+        >>> result = ul.tradeoff(problem, [1.5, 2.0])
+        >>> result.constrained.deviation.round(3), result.equal.deviation.round(3)
+        (array([0.157, 0.598]), array([0.161, 0.61 ]))
     """
     levels = _check(problem, relative, match)
     base = problem.baseline()
@@ -162,7 +162,7 @@ def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
     if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels > 0)).all():
         raise ValueError(f"relative must hold positive finite numbers; got {relative!r}")
     if match not in MATCHES:
-        raise ValueError(f"match must be 'worst' or 'mean'; got {match!r}")
+        raise ValueError(f"match must be 'worst' or 'total'; got {match!r}")
     if not (problem.baseline() > 0).all():
         raise ValueError(
             f"relative levels need positive values at q; got {problem.baseline().tolist()}: some "
@@ -174,8 +174,8 @@ def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
 def _level(values: Array, base: Array, sense: int, match: str) -> float:
     """Forgetting as one number, a multiple of the value at q."""
     relative = values / base
-    if match == "mean":
-        return float(relative.mean())
+    if match == "total":
+        return float(values.sum() / base.sum())
     return float(relative.min() if sense > 0 else relative.max())
 
 
@@ -213,11 +213,11 @@ def _pair(
     constrained = Point(solution.objective, solution.constraints, solution.multipliers)
     goal = problem.sense * _level(solution.constraints, base, problem.sense, match)
     strengths, scores = sweep
-    beyond = np.flatnonzero(scores >= goal - 1e-9)
-    if not len(beyond):
+    enough = np.flatnonzero(scores >= goal - 1e-9)
+    if not len(enough):
         nowhere = np.full(problem.m, np.inf)
         return constrained, Point(np.inf, problem.sense * nowhere, nowhere)
-    first = int(beyond[0])
+    first = int(enough[0])
     if first == 0:
         return constrained, _equal(problem, 0.0)
 
@@ -227,6 +227,9 @@ def _pair(
 
     low, high = strengths[first - 1], strengths[first]
     root = high if short(high) <= 0 else brentq(short, low, high, xtol=1e-15, rtol=1e-12)
+    beyond = 1e-13  # a root is found from either side: take the one that forgets enough
+    while short(root) < 0 and root < high:
+        root, beyond = min(high, root * (1 + beyond)), 4 * beyond
     return constrained, _equal(problem, root)
 
 
