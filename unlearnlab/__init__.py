@@ -16,6 +16,7 @@ _HOME = {
     "GridDensity": "density",
     "InfeasibleError": "errors",
     "Likelihood": "problems",
+    "NoisingChain": "density.paths",
     "Problem": "problems",
     "ReverseKL": "problems",
     "Solution": "solution",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .certificate import Certificate, certify
     from .curves import tradeoff
     from .density import Discrete, GaussianMixture, Grid, GridDensity
+    from .density.paths import NoisingChain
     from .density.storage import load
     from .dual import solve
     from .errors import InfeasibleError, SupportError
