@@ -61,11 +61,135 @@ def claim(result: Result, path: Path) -> Result:
         ax.figure.savefig(path)
     return {
         "columns": result["columns"],
-        "rows": [[round(v, 4) for v in row] for row in result["rows"]],
+        "rows": _rounded(result["rows"]),
     }
 
 
-DRAWINGS = {"figure1": figure1, "claim": claim}
+def comb(result: Result, path: Path) -> Result:
+    """Averages fall out of the feasible set by the Jensen–Shannon divergence; combs stay."""
+    rows, shannon = result["errors"], result["Jensen–Shannon"]
+    with plot.style():
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+        axes[0].axvspan(0, 0.05, color="0.9", label="feasible")
+        for (name, points), marker in zip(result["drops"].items(), "ox", strict=True):
+            x, y = zip(*points, strict=True)
+            axes[0].plot(x, y, marker, ms=5, mew=1.2, fillstyle="none", label=name)
+        axes[0].set(
+            xlabel="KL(mix‖q₁) − combination (nats)",
+            ylabel="KL(mix‖q) − combination (nats)",
+            title="100 pairs on the boundary, half of each",
+            xlim=(None, 0.05),
+        )
+        cells, errors, bounds = zip(
+            *(row[1:] for row in rows if row[0] == "ReverseKL"), strict=True
+        )
+        axes[1].loglog(cells, bounds, "--", color="black", lw=1, label="bound, O(1/N)")
+        axes[1].loglog(cells, errors, "o", color=plot.UNLEARNED, label="largest of ten combs")
+        axes[1].set(
+            xlabel="cells of the grid, N",
+            ylabel="error of KL(comb‖q₁) (nats)",
+            title="rounding the comb to whole cells",
+        )
+        for ax in axes:
+            ax.legend(fontsize="small")
+        figure.savefig(path)
+    drops = result["drops"]["average"]
+    return {
+        "largest |drop of an average + Jensen–Shannon|": max(
+            abs(value + js) for drop, js in zip(drops, shannon, strict=True) for value in drop
+        ),
+        "Jensen–Shannon, median": sorted(shannon)[len(shannon) // 2],
+        "largest distance of a comb": max(abs(v) for drop in result["drops"]["comb"] for v in drop),
+        "columns": ["problem", "cells", "largest error", "bound"],
+        "errors": rows,
+    }
+
+
+def atoms(result: Result, path: Path) -> Result:
+    """On atoms there is a gap from some threshold on; splitting them moves that threshold."""
+    with plot.style():
+        figure, ax = plt.subplots(figsize=(5, 3.4))
+        for k, marker in zip((1, 2, 3, 4), "os^D", strict=True):
+            rows = [row for row in result["rows"] if row[0] == k]
+            gaps = [max(primal - dual, 0.0) for _, _, primal, dual in rows]
+            label = "three atoms" if k == 1 else f"each split into {k}"
+            ax.plot([row[1] for row in rows], gaps, marker=marker, ms=3.5, label=label)
+        ax.set(xlabel="threshold b on KL(p‖q₁) (nats)", ylabel="duality gap (nats)")
+        ax.legend()
+        figure.savefig(path)
+    return {"columns": result["columns"], "rows": _rounded(result["rows"])}
+
+
+def tradeoff(result: Result, path: Path) -> Result:
+    """Thresholds deviate less than one multiplier for all, when the worst constraint is matched.
+
+    Five things lie on all sides: with reverse KL and one multiplier the pushes cancel, until p runs
+    to a corner of the grid.
+    """
+    units = {"Likelihood": "share of E_q[q_i] left, worst of five"}
+    with plot.style():
+        figure, axes = plt.subplots(1, 3, figsize=(10, 3.3))
+        for ax, (kind, panel) in zip(axes, result.items(), strict=True):
+            curves = {
+                "thresholds on each": panel["constrained"],
+                "one multiplier for all": panel["equal, matched at the worst"],
+            }
+            plot.tradeoff(
+                {name: (panel["level"], curve) for name, curve in curves.items()},
+                xlabel=units.get(kind, "separation, multiple of q's, worst of five"),
+                ax=ax,
+            )
+            ax.set(title=kind, yscale="log")
+        axes[2].invert_xaxis()
+        figure.savefig(path)
+    keys = ("constrained", "equal, matched at the worst", "equal, matched in total")
+    return {
+        kind: {"level": panel["level"]} | {key: _rounded([panel[key]])[0] for key in keys}
+        for kind, panel in result.items()
+    }
+
+
+def paths(result: Result, path: Path) -> Result:
+    """Noised, a difference target is the difference of the noised; a ratio target is no ratio."""
+    titles = {"ForwardKL": "difference target (FU)", "ReverseKL": "ratio target (RU)"}
+    with plot.style():
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+        for ax, (kind, panel) in zip(axes, result["panels"].items(), strict=True):
+            for i, (state, curves) in enumerate(panel["states"].items()):
+                ax.plot(
+                    result["x"], curves["noised target"], color=f"C{i}", label=f"noised to {state}"
+                )
+                ax.plot(
+                    result["x"],
+                    curves["formula on noised densities"],
+                    "--",
+                    color="black",
+                    lw=1,
+                    label="formula on noised densities" if i else None,
+                )
+            ax.set(xlabel="x", title=titles[kind], ylim=(0, None))
+            ax.legend()
+        axes[0].set_ylabel("density (1/unit of x)")
+        figure.savefig(path)
+    return {
+        kind: {key: panel[key] for key in panel if key != "states"}
+        | {f"KL at {state}": curves["KL"] for state, curves in panel["states"].items()}
+        for kind, panel in result["panels"].items()
+    }
+
+
+def _rounded(rows: list[list[float]]) -> list[list[float]]:
+    return [[round(value, 4) for value in row] for row in rows]
+
+
+DRAWINGS = {
+    "figure1": figure1,
+    "claim": claim,
+    "comb": comb,
+    "atoms": atoms,
+    "tradeoff": tradeoff,
+    "paths": paths,
+}
 
 
 def main() -> None:

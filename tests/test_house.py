@@ -84,7 +84,7 @@ def test_figures_agree_with_the_code():
     assert drawn == set(manifest)
     sys.path.insert(0, str(ROOT))
     try:
-        from figures.experiments import claim, figure1
+        from figures.experiments import LEVELS, claim, comb_errors, figure1, paths, tradeoff
     finally:
         sys.path.remove(str(ROOT))
     for name, panel in figure1()["panels"].items():
@@ -93,6 +93,26 @@ def test_figures_agree_with_the_code():
             assert panel[key] == pytest.approx(stored[key], rel=1e-6), (name, key)
     for now, then in zip(claim()["rows"], manifest["claim.png"]["numbers"]["rows"], strict=True):
         assert now == pytest.approx(then, abs=1e-3)
+    for now, then in zip(comb_errors(), manifest["comb.png"]["numbers"]["errors"], strict=True):
+        assert now[:2] == then[:2] and now[3] == pytest.approx(then[3], rel=1e-6)
+        assert max(now[2], then[2]) <= now[3]  # which comb is found may differ, not its bound
+    for kind, panel in paths()["panels"].items():
+        stored = manifest["paths.png"]["numbers"][kind]
+        assert panel["objective on paths"] == pytest.approx(stored["objective on paths"], rel=1e-6)
+        assert panel["states"]["x2"]["KL"] == pytest.approx(stored["KL at x2"], abs=1e-6)
+    for kind, panel in tradeoff({kind: [levels[3]] for kind, levels in LEVELS.items()}).items():
+        stored = manifest["tradeoff.png"]["numbers"][kind]
+        for key in ("constrained", "equal, matched at the worst", "equal, matched in total"):
+            assert panel[key][0] == pytest.approx(stored[key][3], abs=2e-4), (kind, key)
+
+
+def test_the_stored_gaps_on_atoms_are_those_known_by_hand():
+    """(0.300, 0.695, 0.005) against (0.69, 0.30, 0.01) at b = 2, split into 1, 2 and 3 parts."""
+    manifest = json.loads((ROOT / "figures" / "manifest.json").read_text())
+    at_two = {row[0]: row[2:] for row in manifest["atoms.png"]["numbers"]["rows"] if row[1] == 2}
+    known = {1: [1.8274, 1.5187], 2: [1.4037, 1.2062], 3: [1.15987, 1.15987]}
+    for k, values in known.items():
+        assert at_two[k] == pytest.approx(values, abs=1e-4)
 
 
 def test_saved_solutions_come_back(tmp_path):
