@@ -7,158 +7,14 @@ shared machine drifts.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
-import cvxpy as cp
-import numpy as np
-from scipy.special import xlogy
-
-import unlearnlab as ul
+from benchmarks import course, solvers
 from tools.provenance import ROOT, code_key, provenance, write_json
 
 RESULT = ROOT / "benchmarks" / "results" / "rung1.json"
 TABLE = ROOT / "benchmarks" / "README.md"
-LARGE = 10**7
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def paired(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Medians of two runs taken in turn, after one warm-up of each."""
-    ours(), theirs()
-    times = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
-    return tuple(float(x) for x in np.median(times, axis=0))  # type: ignore[return-value]
-
-
-def densities(cells: int) -> tuple[ul.GridDensity, ul.GridDensity]:
-    grid = ul.Grid(-8.0, 8.0, cells)
-    q = ul.GaussianMixture([1 / 3] * 3, [-3, 0, 3], [0.6] * 3).on(grid)
-    return q, ul.GaussianMixture([1.0], [0.0], [0.6]).on(grid)
-
-
-MAKE: dict[str, Callable[..., ul.Problem]] = {
-    "LU": lambda q, q1: ul.Likelihood(retain=q, forget=[q1], relative=0.05),
-    "RU": lambda q, q1: ul.ReverseKL(retain=q, forget=[q1], relative=1.8),
-}
-
-
-def against_clarabel() -> dict[str, Any]:
-    """LU at 10 000 cells, from densities to a certified solution, against CVXPY with Clarabel."""
-    q, q1 = densities(10_000)
-    threshold = 0.05 * float(q.probabilities @ np.exp(q1.log_density))
-    box: dict[str, Any] = {}
-
-    def ours() -> None:
-        box["ours"] = ul.solve(ul.Likelihood(retain=q, forget=[q1], thresholds=[threshold]))
-
-    def theirs() -> None:
-        p = cp.Variable(10_000)
-        objective = -cp.sum(cp.entr(p)) - q.log_masses @ p
-        constraints = [cp.sum(p) == 1, np.exp(q1.log_density) @ p <= threshold]
-        program = cp.Problem(cp.Minimize(objective), constraints)
-        program.solve(solver=cp.CLARABEL)
-        box["theirs"] = p.value
-
-    fast, slow = paired(ours, theirs, 5)
-    solution, p = box["ours"], np.maximum(box["theirs"], 0)
-    value = float((xlogy(p, p) - p * q.log_masses).sum())
-    dual = solution.certificate.dual
-    return {
-        "times faster than CVXPY + Clarabel": slow / fast,
-        "our relative gap": abs(solution.certificate.gap),
-        "its distance from our dual bound, relative": abs(value - dual) / dual,
-    }
-
-
-def against_exp(kind: str) -> dict[str, Any]:
-    """10⁷ cells, one constraint, from densities to a certified solution, against numpy.exp."""
-    q, q1 = densities(LARGE)
-    scratch = np.empty(LARGE)
-    box: dict[str, Any] = {}
-
-    def exp() -> float:
-        np.copyto(scratch, q.log_masses)
-        return seconds(lambda: np.exp(scratch, out=scratch))
-
-    def ours() -> None:
-        box["solution"] = ul.solve(MAKE[kind](q, q1))
-
-    ours(), exp()
-    times = []
-    for _ in range(7):
-        times.append((seconds(ours), exp()))
-    fast, unit = np.median(times, axis=0)
-    return {
-        "times one in-place numpy.exp": float(fast / unit),
-        "ok": box["solution"].certificate.ok,
-    }
-
-
-def memory(kind: str) -> float:
-    """Peak memory of a solve at 10⁷ cells beyond its inputs, in arrays of 10⁷ doubles."""
-    q, q1 = densities(LARGE)
-    problem = MAKE[kind](q, q1)
-    tracemalloc.start()
-    ul.solve(problem)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / (8 * LARGE)
-
-
-def scaling(kind: str) -> dict[str, float]:
-    """Seconds per cell relative to 10⁷ cells."""
-    per_cell = {}
-    for exponent in (4, 5, 6, 7):
-        q, q1 = densities(10**exponent)
-        ul.solve(MAKE[kind](q, q1))
-        times = [seconds(lambda q=q, q1=q1: ul.solve(MAKE[kind](q, q1))) for _ in range(5)]
-        per_cell[exponent] = float(np.median(times)) / 10**exponent
-    return {f"10^{e} cells": value / per_cell[7] for e, value in per_cell.items()}
-
-
-def import_time() -> float:
-    """Seconds that `import unlearnlab` adds to a Python start."""
-
-    def start(code: str) -> float:
-        return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))
-
-    times = [(start("import unlearnlab"), start("pass")) for _ in range(7)]
-    loaded, empty = np.median(times, axis=0)
-    return float(loaded - empty)
-
-
-def contact() -> dict[str, float]:
-    """FU in contact at 2001 cells: milliseconds, the optimum at twice the floor included."""
-    grid = ul.Grid(-8.0, 8.0, 2001)
-    q, q1 = (ul.GaussianMixture([1.0], [0.0], [s]).on(grid) for s in (1.0, 2.0))
-    problem = ul.ForwardKL(retain=q, forget=[q1], relative=8.0)
-    ul.solve(problem)
-    return {
-        "milliseconds": 1e3
-        * float(np.median([seconds(lambda: ul.solve(problem)) for _ in range(9)]))
-    }
-
-
-MEASURES: dict[str, Callable[[], Any]] = {
-    "import": import_time,
-    "clarabel": against_clarabel,
-    "LU at 10^7": lambda: against_exp("LU"),
-    "RU at 10^7": lambda: against_exp("RU"),
-    "LU memory": lambda: memory("LU"),
-    "RU memory": lambda: memory("RU"),
-    "LU scaling": lambda: scaling("LU"),
-    "RU scaling": lambda: scaling("RU"),
-    "FU contact": contact,
-}
+MEASURES = solvers.MEASURES | course.MEASURES
 
 
 def table(stored: dict[str, Any]) -> str:
@@ -196,10 +52,16 @@ def table(stored: dict[str, Any]) -> str:
                 min(growth.values()) >= 0.5,
             ),
         ]
-    loading, edge = got["import"], got["FU contact"]["milliseconds"]
+    loading, edge = got["import"], got["FU contact"]
     rows += [
         ("import unlearnlab", "≤ 0.3 s", f"{loading:.2f} s", loading <= 0.3),
-        ("FU in contact, 2001 cells, with the optimum at 2T", "", f"{edge:.0f} ms", None),
+        (
+            "FU in contact, 2001 cells, cold / from a solution nearby",
+            "",
+            f"{edge['cold']:.0f} / {edge['warm']:.0f} ms",
+            None,
+        ),
+        *course.rows(got),
     ]
     said = {True: "yes", False: "no", None: ""}
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
@@ -225,7 +87,7 @@ def table(stored: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what is missing or out of date, then write the table."""
-    key = code_key("benchmarks/run.py")
+    key = code_key("benchmarks/run.py", "benchmarks/solvers.py", "benchmarks/course.py")
     stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     if stored.get("key") != key:
         stored = {
