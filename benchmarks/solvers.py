@@ -130,9 +130,9 @@ def import_time() -> float:
 
 def contact() -> dict[str, float]:
     """FU in contact at 2001 cells, milliseconds: cold, and from the solution at 99 % of b."""
-    grid = ul.Grid(-8.0, 8.0, 2001)
-    q, q1 = (ul.GaussianMixture([1.0], [0.0], [s]).on(grid) for s in (1.0, 2.0))
-    problem = ul.ForwardKL(retain=q, forget=[q1], relative=8.0)
+    q, _ = densities(2001)
+    q1 = ul.GaussianMixture([1.0], [0.5], [1.5]).on(q.grid)
+    problem = ul.ForwardKL(retain=q, forget=[q1], relative=4.0)
     near = ul.solve(problem.with_thresholds(0.99 * problem.thresholds))
     cold, warm = paired(lambda: ul.solve(problem), lambda: ul.solve(problem, near=near), 9)
     return {"cold": 1e3 * cold, "warm": 1e3 * warm}

@@ -86,6 +86,18 @@ class Tradeoff:
         }
 
 
+class _Parallel(Parallel):
+    """Parallel that moves a bar; lists, because not every backend has generators."""
+
+    def __init__(self, bar: tqdm, **options: Any):
+        super().__init__(**options)
+        self.bar = bar
+
+    def print_progress(self) -> None:
+        """Called by joblib after each task."""
+        self.bar.update(self.n_completed_tasks - self.bar.n)
+
+
 def tradeoff(
     problem: Problem,
     relative: ArrayLike,
@@ -129,21 +141,15 @@ def tradeoff(
     base = problem.baseline()
     sweep = _sweep(problem, base, float((problem.sense * levels).max()), match)
     tasks = (delayed(_pair)(problem, base, float(level), match, sweep) for level in levels)
-    found = []
-    try:
-        points = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-        for pair in tqdm(
-            points,
-            total=len(levels),
-            desc="trade-off",
-            disable=None if progress is None else not progress,
-        ):
-            found.append(pair)
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            f"a worker process died after {len(found)} of {len(levels)} points (killed, or out of "
-            "memory); nothing was kept. Use fewer jobs, or jobs=1 to see its own error"
-        ) from error
+    hidden = None if progress is None else not progress
+    with tqdm(total=len(levels), desc="trade-off", disable=hidden) as bar:
+        try:
+            found = _Parallel(bar, n_jobs=jobs)(tasks)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"a worker process died before all {len(levels)} points were done (killed, or out "
+                "of memory); nothing was kept. Use fewer jobs, or jobs=1 to see its own error"
+            ) from error
     constrained, equal = zip(*found, strict=True)
     return Tradeoff(
         problem, levels, match, _curve(problem, constrained, match), _curve(problem, equal, match)
