@@ -69,6 +69,8 @@ def grader(tmp_path):
     (tmp_path / "source" / "unlearnlab").mkdir(parents=True)
     shutil.copy(SOURCES[0], tmp_path / "source" / "unlearnlab")
     home = {name: str(tmp_path / "home") for name in ("HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")}
+    # nbgrader looks for its database tool on the path, where an activated environment has it.
+    home["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def run(command):
         done = subprocess.run(
