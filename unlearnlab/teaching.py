@@ -56,15 +56,15 @@ EXERCISES = {
     "02.1": Exercise(_refutes, "read the figure: where is the curve above 0.9?"),
     "02.2": Exercise(-4.96781, "take a step of 1e-5, and mind the sign"),
     "02.3": Exercise(0.0, "the certificate has .primal and .dual", 1e-7),
-    "03.1": Exercise(0.283037, "m is comb.average; weigh the two ul.kl(·, m) by 1/2", 1e-4),
-    "03.2": Exercise(284_243, "ten times the cells, a tenth of the bound", 0.02),
+    "03.1": Exercise(0.283037, "the average is comb.average; one ul.kl for each of the two", 1e-4),
+    "03.2": Exercise(284_243, "ten times the cells, a tenth of the bound", 0.12),
     "03.3": Exercise(7, "solve with atoms.split(k), atoms1.split(k) for k = 1, 2, 3, ...", 1e-9),
-    "04.1": Exercise(0.0211135, "20 % of the threshold, at its price: which λ·b is largest?", 5e-4),
-    "04.2": Exercise(2.28915, "how far is q₂ separated already?"),
+    "04.1": Exercise(0.0211135, "to first order 20 % of a threshold saves 0.2·λ·b: which λ·b is largest?", 5e-4),
+    "04.2": Exercise(3, "solve with relative=[2.0, 2.3, 2.0] and print the multipliers", 1e-9),
     "04.3": Exercise(0.109168, "bisect on λ with problem.target([λ, λ, λ])"),
     "05.1": Exercise(4.62836, "which terms of log Q/Q₁ cancel?"),
     "05.2": Exercise(0.0186116, "the cell above does it for state 1", 2e-4),
-    "05.3": Exercise(0.0459809, "chain.departure(solution.model)", 2e-4),
+    "05.3": Exercise(0.0459809, "solve, then chain.departure(...) of the model", 2e-4),
 }
 
 
