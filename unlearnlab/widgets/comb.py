@@ -50,8 +50,10 @@ class CombExplorer(Explorer):
             raise ValueError(f"problem must have one forget distribution; it has {problem.m}")
         self._pair, self._problem = (p, p_prime), problem
         self._averages = [problem.evaluate(_average(p, p_prime, at)) for at in SHARES]
-        self._canvas = blank(self.size, left=0.065, right=0.985, bottom=0.13, top=0.92, wspace=0.25)
-        self._canvas.subplots(1, 2, width_ratios=[5, 4])
+        margins = {"left": 0.065, "right": 0.985, "bottom": 0.13, "top": 0.92, "wspace": 0.25}
+        with plot.style():
+            self._canvas = blank(self.size, **margins)
+            self._canvas.subplots(1, 2, width_ratios=[5, 4])
         self.slider = slider(
             "FloatSlider", "θ, share of p", value=at, min=0.02, max=0.98, step=0.02
         )

@@ -85,7 +85,7 @@ class Explorer(ABC):
 
 def blank(size: tuple[float, float], **margins: float) -> Figure:
     """A figure with fixed margins: nothing jumps, and no time goes into a layout."""
-    figure = Figure(figsize=size, dpi=DPI, layout="none")
+    figure = Figure(figsize=size, dpi=DPI, layout="none")  # type: ignore[arg-type]
     figure.subplots_adjust(**margins)
     return figure
 

@@ -25,6 +25,7 @@ SPANS = {"RU": (0.8, 3.0), "FU": (0.8, 30.0), "LU": (0.01, 1.25)}
 STARTS = {"RU": 2.0, "FU": 5.0, "LU": 0.1}
 POINTS = 16  # of a trade-off curve: each is a solve, and the first picture waits for them
 VIEW = "application/vnd.jupyter.widget-view+json"
+TICKS = (0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 30)
 LAYOUT = "DDDDBB\nGGGTTT"  # densities, bars; dual function g, trade-off
 
 
@@ -37,9 +38,11 @@ class Sweep:
 
     @cached_property
     def base(self) -> Array:
+        """(m,) values at q."""
         return self.problem.baseline()
 
     def at(self, level: float, near: Solution | None) -> Solution:
+        """The solution at a multiple of them."""
         return solve(self.problem.with_thresholds(level * self.base), near=near)
 
     @cached_property
@@ -160,7 +163,7 @@ class ThresholdExplorer(Explorer):
         axes["G"].set_xlim(0, along[-1])
         axes["G"].legend(loc="upper right")
         self._trade(sweep, solution, axes["T"])
-        axes["T"].get_legend().remove()  # the title says it
+        axes["T"].legend([])  # the title says it
         for name in "GT":  # one scale of nats: the top of g is the deviation
             axes[name].set_ylim(-0.15 * sweep.top, 1.15 * sweep.top)
         unit = " nats" if problem.sense > 0 else ""
@@ -178,7 +181,13 @@ class ThresholdExplorer(Explorer):
         if name not in self._canvases:
             figure = blank(self.size, left=0.07, right=0.985, bottom=0.095, top=0.94)
             gaps = {"hspace": 0.45, "wspace": 1.0}
-            self._canvases[name] = figure, figure.subplot_mosaic(LAYOUT, gridspec_kw=gaps)
+            axes = figure.subplot_mosaic(LAYOUT, gridspec_kw=gaps)
+            low, high = SPANS[name]
+            ticks = [at for at in TICKS if low <= at <= high]
+            axes["T"].set(xscale="log", xlim=(low, high))
+            axes["T"].set_xticks(ticks, [f"{at:g}" for at in ticks])
+            axes["T"].set_xticks([], minor=True)
+            self._canvases[name] = figure, axes
         figure, axes = self._canvases[name]
         for ax in axes.values():
             wipe(ax)
@@ -199,11 +208,7 @@ class ThresholdExplorer(Explorer):
         plot.tradeoff({"optimum at each threshold": (levels, deviations)}, xlabel=xlabel, ax=ax)
         ax.axhline(solution.objective, color=plot.UNLEARNED, ls="--", lw=1.2)
         ax.plot([self.slider.value], [solution.objective], "o", color=plot.UNLEARNED)
-        low, high = sweep.span
-        ax.set(xscale="log", xlim=(low, high), title="what forgetting costs")
-        ticks = [at for at in (0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 30) if low <= at <= high]
-        ax.set_xticks(ticks, [f"{at:g}" for at in ticks])
-        ax.set_xticks([], minor=True)
+        ax.set_title("what forgetting costs")
 
 
 def _named(retain: Any, forget: Sequence[Any]) -> list[tuple[str, Any]]:
