@@ -111,7 +111,8 @@ class CombExplorer(Explorer):
         low, high = min(points) - room, max(points) + room
         beyond = (low, bound) if problem.sense > 0 else (bound, high)
         ax.axvspan(*beyond, color=plot.FORGOTTEN, alpha=0.15, lw=0, label="breaks the threshold")
-        unit = "nats" if problem.sense > 0 else "1/unit of x"
+        density = getattr(problem, "statistic", None) == "density"
+        unit = "nats" if problem.sense > 0 else "1/unit of x" if density else "no unit"
         ax.set(xlim=(low, high), xlabel=f"{problem.constraint_name} ({unit})")
         ax.set(ylabel=f"{problem.objective_name} (nats)", title="the comb lands on the chord")
         ax.legend(loc="best")

@@ -157,7 +157,7 @@ class ThresholdExplorer(Explorer):
         axes["B"].set(ylim=(0, 1.15 * sweep.largest(False)), title="price of each threshold")
         axes["B"].set_xlim(-0.8, problem.m - 0.2)
         axes["B"].set_ylabel(axes["B"].get_ylabel().replace(" (", "\n("))
-        along = np.linspace(0, 1.2 * sweep.largest(True), 121)
+        along = np.linspace(0, 1.2 * sweep.largest(True), 81)
         plot.dual(problem, solution, multipliers=along, ax=axes["G"])
         axes["G"].set_title("the top of the dual function is the deviation")
         axes["G"].set_xlim(0, along[-1])
@@ -182,6 +182,10 @@ class ThresholdExplorer(Explorer):
             figure = blank(self.size, left=0.07, right=0.985, bottom=0.095, top=0.94)
             gaps = {"hspace": 0.45, "wspace": 1.0}
             axes = figure.subplot_mosaic(LAYOUT, gridspec_kw=gaps)
+            for ax in axes.values():  # most of the time goes into numbers at ticks
+                ax.locator_params(axis="y", nbins=5)
+            for ax in (axes["D"], axes["G"]):
+                ax.locator_params(axis="x", nbins=5)
             low, high = SPANS[name]
             ticks = [at for at in TICKS if low <= at <= high]
             axes["T"].set(xscale="log", xlim=(low, high))
