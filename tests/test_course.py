@@ -47,6 +47,24 @@ def test_notebooks_out_of_step_are_named(tmp_path):
     ]
 
 
+def test_stored_widgets_leave_their_picture_alone(tmp_path):
+    """Without a kernel, a front end shows an error where a widget was stored."""
+    folder = tmp_path / "tutorials"
+    (folder / "solutions").mkdir(parents=True)
+    shutil.copy(TUTORIALS / "nbgrader_config.py", folder)
+    view = "application/vnd.jupyter.widget-view+json"
+    data = {view: {"model_id": "1"}, "image/png": "AAAA", "text/plain": "explorer"}
+    cell = nbformat.v4.new_code_cell("1")
+    cell.outputs = [nbformat.v4.new_output("display_data", data)]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {view: {"state": {}}}})
+    nbformat.write(notebook, folder / "solutions" / "one.ipynb")
+    subprocess.run([sys.executable, "-m", "tools.course", str(folder)], cwd=ROOT, check=True)
+    for path in (folder / "solutions" / "one.ipynb", folder / "one.ipynb"):
+        stored = nbformat.read(path, as_version=4)
+        assert "widgets" not in stored.metadata
+        assert set(stored.cells[0].outputs[0].data) == {"image/png", "text/plain"}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_graded_cells_are_nbgraders(path):
     notebook = nbformat.read(path, as_version=4)

@@ -11,8 +11,12 @@ mpl.use("Agg")
 LINE, PLANE = ul.Grid(-6, 6, 200), ul.Grid((-4, -4), (4, 4), (40, 40))
 Q = ul.GaussianMixture([0.5, 0.5], [-2, 2], [0.7, 0.7]).on(LINE)
 Q1 = ul.GaussianMixture([1.0], [2], [0.7]).on(LINE)
+DOUBLE = ul.GaussianMixture([1.0], [-1], [0.7]).on(LINE)
 DISC = ul.GaussianMixture([1.0], [[0.0, 0.0]], [1.0]).on(PLANE)
 SOLUTION = ul.solve(ul.Likelihood(Q, [Q1], relative=0.2))
+FAR = ul.ReverseKL(Q, [Q1], relative=1.5)
+PAIR = next(iter(ul.boundary_pairs(FAR, 1)))
+COMB = ul.lyapunov_split(*PAIR, 0.5, FAR)
 
 PICTURES = {
     "density": lambda ax: plot.density(Q, Q1, labels=["q", "q₁"], ax=ax),
@@ -20,6 +24,7 @@ PICTURES = {
     "contours": lambda ax: plot.contours(DISC, ax=ax, label="q"),
     "filled": lambda ax: plot.contours(DISC, ax=ax, filled=True),
     "dual": lambda ax: plot.dual(SOLUTION.problem, ax=ax),
+    "comb": lambda ax: plot.comb(COMB, *PAIR, ax=ax),
     "tradeoff": lambda ax: plot.tradeoff({"a": ([1, 2], [3, 4])}, xlabel="b (nats)", ax=ax),
     "multipliers": lambda ax: plot.multipliers(SOLUTION, ax=ax),
 }
@@ -69,6 +74,15 @@ def test_wrong_dimensions_and_models_are_refused():
         plot.density(DISC)
     with pytest.raises(TypeError, match="expected densities on a grid; got Discrete"):
         plot.contours(ul.Discrete([1.0]))
-    two = ul.Likelihood(Q, [Q1, Q1], relative=0.2)
-    with pytest.raises(ValueError, match="one forget distribution; this has 2"):
-        plot.dual(two)
+
+
+def test_dual_of_several_is_drawn_along_the_ray_to_its_maximum():
+    two = ul.Likelihood(Q, [Q1, DOUBLE], relative=0.2)
+    solution = ul.solve(two)
+    ax = plot.dual(two)
+    total, value = ax.lines[0].get_data()
+    ray = solution.multipliers / solution.multipliers.sum()
+    assert value[70] == pytest.approx(two.dual_value(total[70] * ray))
+    assert value.max() == pytest.approx(solution.objective, rel=1e-3)
+    assert "Σλ" in ax.get_xlabel()
+    plt.close("all")

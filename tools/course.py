@@ -29,6 +29,7 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets.config import Config, PyFileConfigLoader
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 # The order of `nbgrader generate_assignment`.
 STEPS = (
     LockCells,
@@ -41,10 +42,17 @@ STEPS = (
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Without what differs from one run or machine to the next."""
+    """Without what differs from one run or machine to the next.
+
+    A stored widget has lost its kernel: front ends would show an error in its place, and without
+    it they show the picture that is stored beside it.
+    """
     notebook.metadata.get("language_info", {}).pop("version", None)
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when each cell ran
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
     return notebook
 
 

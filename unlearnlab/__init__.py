@@ -30,12 +30,12 @@ _HOME = {
     "tradeoff": "curves",
     "verify": "verify",
 }
-_MODULES = ("plot", "teaching")
+_MODULES = ("plot", "teaching", "widgets")
 
 __all__ = [*sorted(_HOME), *_MODULES]
 
 if TYPE_CHECKING:
-    from . import plot, teaching
+    from . import plot, teaching, widgets
     from .certificate import Certificate, certify
     from .curves import tradeoff
     from .density import Discrete, GaussianMixture, Grid, GridDensity

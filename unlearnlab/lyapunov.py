@@ -208,7 +208,7 @@ def _basic_solution(difference: Array, theta: float) -> Array:
         b_eq=goal,
         bounds=(0, 1),
         method="highs-ds",
-        options=HIGHS,
+        options=HIGHS | {"presolve": False},  # nothing to find in dense rows; takes half the time
     )
     if found.x is None:
         raise ArithmeticError(f"the linear programme of the comb failed: {found.message}")

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from .density import GridDensity
 from .errors import InfeasibleError
+from .lyapunov import Comb
 from .problems import Problem
 from .solution import Solution
 
@@ -142,34 +143,40 @@ def dual(
     multipliers: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The dual function of a problem with one constraint, its maximum, and the gap to the primal.
+    """The dual function, its maximum, and the gap to the primal.
+
+    With several forget distributions it is drawn along the ray through the optimal multipliers,
+    against their sum; where the thresholds are infeasible, along the ray that proves it.
 
     Args:
-        problem: with one forget distribution.
+        problem: what to draw.
         solution: its solution; solved for when not given and feasible.
         multipliers: (n,) where to evaluate it; from 0 to beyond the optimum when not given.
     """
-    if problem.m != 1:
-        raise ValueError(f"dual draws problems with one forget distribution; this has {problem.m}")
+    ray = np.ones(problem.m)
     if solution is None:
         try:
             from .dual import solve
 
             solution = solve(problem)
-        except InfeasibleError:
-            pass
+        except InfeasibleError as error:
+            ray = error.ray
+    if solution is not None and solution.multipliers.any():
+        ray = solution.multipliers
+    ray = ray / ray.sum()
+    best = 0.0 if solution is None else float(solution.multipliers.sum())
     if multipliers is None:
-        best = 1.0 if solution is None else float(solution.multipliers[0])
         multipliers = np.linspace(0, 2 * best if best > 0 else 1.0, 201)
     at = np.asarray(multipliers, dtype=np.float64)
     with style():
         ax = _axes(ax)
-        ax.plot(at, [problem.dual_value([one]) for one in at], label="dual function g(λ)")
+        ax.plot(at, [problem.dual_value(one * ray) for one in at], label="dual function g(λ)")
         if solution is not None:
             primal = solution.certificate.primal
             ax.axhline(primal, color=UNLEARNED, ls="--", lw=1.2, label="objective of p (primal)")
-            ax.plot(solution.multipliers, [solution.certificate.dual], "o", color=UNLEARNED)
-        ax.set(xlabel=_multiplier_label(problem), ylabel="value (nats)")
+            ax.plot([best], [solution.certificate.dual], "o", color=UNLEARNED)
+        along = "Σλ along the ray to λ* " if problem.m > 1 else "multiplier λ "
+        ax.set(xlabel=_multiplier_label(problem, along), ylabel="value (nats)")
         ax.legend()
     return ax
 
@@ -209,10 +216,30 @@ def multipliers(
     return ax
 
 
-def _multiplier_label(problem: Problem) -> str:
+def comb(split: Comb, p: GridDensity, p_prime: GridDensity, *, ax: Axes | None = None) -> Axes:
+    """A 1-D comb: p on the shaded set A, p′ off it."""
+    _require_dim([split.density, p, p_prime], 1)
+    with style():
+        ax = _axes(ax)
+        x = p.grid.axes[0]
+        below = ax.get_xaxis_transform()
+        ax.fill_between(
+            x, 0, 1, where=split.mask, step="mid", transform=below, color="k", alpha=0.08, lw=0,
+            label="A",
+        )  # fmt: skip
+        ax.plot(x, np.exp(p.log_density), "--", color=RETAINED, lw=1.2, label="p, kept on A")
+        ax.plot(x, np.exp(p_prime.log_density), ":", color="k", lw=1.2, label="p′, kept off A")
+        ax.plot(x, np.exp(split.density.log_density), color=UNLEARNED, lw=1.5, label="comb")
+        ax.set(xlabel="x", ylabel="density (1/unit of x)", ylim=(0, None))
+        ax.set_title("a comb of p and p′")
+        ax.legend()
+    return ax
+
+
+def _multiplier_label(problem: Problem, name: str = "multiplier λ ") -> str:
     if problem.sense > 0:
-        return "multiplier λ (nats per nat of threshold)"
-    return f"multiplier λ (nats per unit of {problem.constraint_name})"
+        return f"{name}(nats per nat of threshold)"
+    return f"{name}(nats per unit of {problem.constraint_name})"
 
 
 def _subscript(i: int) -> str:

@@ -59,7 +59,9 @@ EXERCISES = {
     "03.1": Exercise(0.283037, "the average is comb.average; one ul.kl for each of the two", 1e-4),
     "03.2": Exercise(284_243, "ten times the cells, a tenth of the bound", 0.12),
     "03.3": Exercise(7, "solve with atoms.split(k), atoms1.split(k) for k = 1, 2, 3, ...", 1e-9),
-    "04.1": Exercise(0.0211135, "to first order 20 % of a threshold saves 0.2·λ·b: which λ·b is largest?", 5e-4),
+    "04.1": Exercise(
+        0.0211135, "to first order 20 % of a threshold saves 0.2·λ·b: which λ·b is largest?", 5e-4
+    ),
     "04.2": Exercise(3, "solve with relative=[2.0, 2.3, 2.0] and print the multipliers", 1e-9),
     "04.3": Exercise(0.109168, "bisect on λ with problem.target([λ, λ, λ])"),
     "05.1": Exercise(4.62836, "which terms of log Q/Q₁ cancel?"),
