@@ -1,6 +1,7 @@
 """Explorers: what a moved control shows is what the package computes."""
 
 import base64
+import html
 import sys
 import warnings
 
@@ -169,8 +170,11 @@ def test_the_stored_output_has_a_picture_and_repeats(name):
     assert set(data) == ignored | {"image/png", "text/plain"}
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert len(metadata["image/png"]["alt"]) > 100
-    view = EXPLORERS[name]().view
-    assert isinstance(view, ipywidgets.VBox)
+    explorer = EXPLORERS[name]()
+    assert isinstance(explorer.view, ipywidgets.VBox)
+    # What JupyterLab shows is the same picture, and has the words for those who cannot see it.
+    assert explorer._image.value.startswith(f'<img src="data:image/png;base64,{data["image/png"]}"')
+    assert f'alt="{html.escape(explorer.said)}"' in explorer._image.value
 
 
 def test_wrong_arguments_are_named():

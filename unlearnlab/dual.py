@@ -155,7 +155,7 @@ def _refuse_infeasible(problem: Problem) -> None:
         else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
     )
     raise InfeasibleError(
-        f"no distribution meets thresholds {problem.thresholds.tolist()}: here "
+        f"no distribution meets thresholds {np.round(problem.thresholds, 6).tolist()}: here "
         f"{problem.constraint_name} can {reach} {np.round(ceiling, 6).tolist()}; {reason}",
         ceiling,
         ray,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -34,13 +35,16 @@ class Explorer(ABC):
 
     def __init__(self, controls: Sequence[Any]):
         widgets = ipywidgets_or_advice()
-        self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        # An <img>, not an Image widget: it has alternative text, and needs no binary messages,
+        # which not every server passes on.
+        self._image, self._picture = widgets.HTML(), ""
         # As high as the picture: the page must not jump while a slider is held.
         room = widgets.Layout(min_height=f"{self.size[1] * DPI:.0f}px")
         self._reason, self._words = widgets.HTML(layout=room), widgets.HTML()
         self._stage = widgets.VBox([self._image])
         self.view = widgets.VBox([*controls, self._words, self._stage])
         self.figure: Figure | None = None
+        self._drawn: set[Figure] = set()
         self.said = ""
         self._show(self._solve())  # the first time, errors are the caller's
 
@@ -64,13 +68,18 @@ class Explorer(ABC):
             self._show(solved)
 
     def _show(self, solved: Any) -> None:
-        with plot.style():
+        with plot.style(), rc_context({"axes.titley": 1.0}):
             figure, said = self._draw(solved)
             picture = io.BytesIO()
             # Not savefig, which draws twice, and fast compression: bytes are cheap, waiting is not.
             FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 1})
+        if figure not in self._drawn:
+            hold_labels(figure)
+            self._drawn.add(figure)
         self.figure, self.said = figure, said
-        self._image.value, self._image.tooltip = picture.getvalue(), said
+        self._picture = b64encode(picture.getvalue()).decode("ascii")
+        source = f"data:image/png;base64,{self._picture}"
+        self._image.value = f'<img src="{source}" alt="{escape(said)}" style="max-width: 100%">'
         self._words.value = f"<p>{escape(said)}</p>"
         self._stage.children = [self._image]
 
@@ -79,7 +88,7 @@ class Explorer(ABC):
         data = {"text/plain": self.label, VIEW: self.view._repr_mimebundle_()[VIEW]}
         if self.figure is None:
             return data, {}
-        data["image/png"] = b64encode(self._image.value).decode("ascii")
+        data["image/png"] = self._picture
         return data, {"image/png": {"alt": f"{self.label} {self.said}"}}
 
 
@@ -88,6 +97,15 @@ def blank(size: tuple[float, float], **margins: float) -> Figure:
     figure = Figure(figsize=size, dpi=DPI, layout="none")  # type: ignore[arg-type]
     figure.subplots_adjust(**margins)
     return figure
+
+
+def hold_labels(figure: Figure) -> None:
+    """Keep axis labels where they are: looking for their place takes a fifth of a frame."""
+    for ax in figure.axes:
+        below, left = ax.xaxis.label.get_position()[1], ax.yaxis.label.get_position()[0]
+        x, y = ax.transAxes.inverted().transform((left, below))
+        ax.xaxis.set_label_coords(0.5, y)
+        ax.yaxis.set_label_coords(x, 0.5)
 
 
 def wipe(ax: Axes) -> None:
