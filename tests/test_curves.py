@@ -148,6 +148,16 @@ def test_a_worker_that_dies_is_named():
     assert len(ul.tradeoff(healthy, [0.5, 0.2], jobs=2).gains) == 2  # and the next run works
 
 
+def test_points_without_a_certificate_are_marked():
+    q, q1 = ul.Discrete([0.300, 0.695, 0.005]), ul.Discrete([0.69, 0.30, 0.01])
+    problem = ul.ReverseKL(retain=q, forget=[q1], thresholds=[1.0])
+    low, high = 1.1 / problem.baseline()[0], 2.0 / problem.baseline()[0]
+    with pytest.warns(UserWarning, match="certificate is not ok: what is shown is an upper bound"):
+        result = ul.tradeoff(problem, [low, high])
+    assert result.constrained.ok.tolist() == [True, False]
+    assert result.constrained.deviation[1] == pytest.approx(1.8274, abs=1e-4)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_infeasible_levels_are_named(jobs):
     with pytest.raises(ul.InfeasibleError, match=r"relative=1000: no distribution") as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from scipy.optimize import brentq
 from tqdm import tqdm
 
 from .dual import solve
-from .errors import Array, InfeasibleError
+from .errors import Array, InfeasibleError, Mask
 from .problems import Problem
 
 STRENGTHS = np.geomspace(1e-4, 1e7, 67)  # six a decade; in units of the dual's own scale
@@ -21,11 +22,15 @@ MATCHES = ("worst", "total")
 
 
 class Point(NamedTuple):
-    """One unlearned model: deviation (nats), constraint values (m,) and multipliers (m,)."""
+    """One unlearned model: deviation (nats), constraint values (m,) and multipliers (m,).
+
+    `ok` is a solution's certificate; a target at given multipliers is what it is.
+    """
 
     deviation: float
     constraints: Array
     multipliers: Array
+    ok: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +42,19 @@ class Curve:
         deviation: (n,) objective, nats.
         constraints: (n, m) constraint values.
         multipliers: (n, m).
+        ok: (n,) whether the point's certificate is.
     """
 
     levels: Array
     deviation: Array
     constraints: Array
     multipliers: Array
+    ok: Mask
 
     @property
-    def reached(self) -> Any:
+    def reached(self) -> Mask:
         """(n,) where there is a point."""
-        return np.isfinite(self.deviation)
+        return np.asarray(np.isfinite(self.deviation))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +117,8 @@ def tradeoff(
 
     At each level r the problem is solved with thresholds r·(values at q). Beside it stands the
     target with λ_1 = ... = λ_m, the smallest that forgets as much: the same worst multiple
-    of a value at q ("worst"), or the same multiple of their sum ("total").
+    of a value at q ("worst"), or the same multiple of their sum ("total"). Smallest on a sweep
+    of six multipliers a decade, then to rounding.
 
     Args:
         problem: gives the models and options; its thresholds are not used.
@@ -124,6 +132,9 @@ def tradeoff(
         InfeasibleError: some level cannot be reached; the message names it.
         ValueError: levels that are not positive, or an unknown match.
         RuntimeError: a worker process died.
+
+    Warns:
+        UserWarning: the certificate of some solution is not ok; `constrained.ok` says which.
 
     Source: Remark 1 (iii); equal weights are the baseline of Figures 3 and 6.
 
@@ -150,10 +161,14 @@ def tradeoff(
                 f"a worker process died before all {len(levels)} points were done (killed, or out "
                 "of memory); nothing was kept. Use fewer jobs, or jobs=1 to see its own error"
             ) from error
-    constrained, equal = zip(*found, strict=True)
-    return Tradeoff(
-        problem, levels, match, _curve(problem, constrained, match), _curve(problem, equal, match)
-    )
+    constrained, equal = (_curve(problem, points, match) for points in zip(*found, strict=True))
+    if not constrained.ok.all():
+        warnings.warn(
+            f"at relative={levels[~constrained.ok].tolist()} the certificate is not ok: what is "
+            "shown is an upper bound of the optimum; refine the grid, or ask for less",
+            stacklevel=2,
+        )
+    return Tradeoff(problem, levels, match, constrained, equal)
 
 
 def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
@@ -216,7 +231,9 @@ def _pair(
         solution = solve(problem.with_thresholds(level * base))
     except InfeasibleError as error:
         raise InfeasibleError(f"relative={level:g}: {error}", error.ceiling, error.ray) from None
-    constrained = Point(solution.objective, solution.constraints, solution.multipliers)
+    constrained = Point(
+        solution.objective, solution.constraints, solution.multipliers, solution.certificate.ok
+    )
     goal = problem.sense * _level(solution.constraints, base, problem.sense, match)
     strengths, scores = sweep
     enough = np.flatnonzero(scores >= goal - 1e-9)
@@ -241,6 +258,7 @@ def _pair(
 
 def _curve(problem: Problem, points: tuple[Point, ...], match: str) -> Curve:
     base = problem.baseline()
-    deviation, constraints, multipliers = (np.array(column) for column in zip(*points, strict=True))
+    columns = (np.array(column) for column in zip(*points, strict=True))
+    deviation, constraints, multipliers, ok = columns
     levels = [_level(values, base, problem.sense, match) for values in constraints]
-    return Curve(np.array(levels), deviation, constraints, multipliers)
+    return Curve(np.array(levels), deviation, constraints, multipliers, ok)
