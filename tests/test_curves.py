@@ -193,3 +193,30 @@ def test_the_bar_stays_off_where_it_would_break_a_notebook_test(capsys, monkeypa
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     ul.tradeoff(problem, [0.5, 0.2])
     assert "trade-off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("floor", [25.0, 100.0])
+def test_where_the_forward_target_jumps_the_level_is_still_matched(floor):
+    """With one forget distribution both curves are one family: no gain, and none lost."""
+    grid = ul.Grid(0, 1, 100)
+    half = np.where(np.arange(100) < 50, 0.0, -np.inf)
+    box = grid.density(np.zeros(100)), grid.density(half)
+    problem = ul.ForwardKL(box[0], [box[1]], relative=1.0, floor=floor)
+    for match in ("worst", "total"):
+        result = ul.tradeoff(problem, [5.0, 20.0, 0.5 * floor], match=match)
+        assert result.equal.levels == pytest.approx(result.constrained.levels, rel=1e-9)
+        assert result.gains == pytest.approx(np.zeros(3), abs=1e-6)
+
+
+def test_levels_of_many_decades_are_matched():
+    grid = ul.Grid(-8, 8, 2001)
+    q = ul.GaussianMixture([0.5, 0.5], [-2, 2], [0.5, 0.5]).on(grid)
+    problem = ul.Likelihood(q, [ul.GaussianMixture([1], [2], [0.5]).on(grid)], relative=1.0)
+    result = ul.tradeoff(problem, [1e-3, 1e-6, 1e-9, 1e-12])
+    assert result.constrained.ok.all() and result.equal.reached.all()
+    assert result.gains == pytest.approx(np.zeros(4), abs=1e-7)
+
+
+def test_jobs_are_counted_in_whole_numbers():
+    with pytest.raises(ValueError, match="jobs must be a whole number other than 0, or None"):
+        ul.tradeoff(make("Likelihood", cells=301), [0.5], jobs="two")

@@ -190,3 +190,44 @@ def test_pairs_need_a_boundary():
         next(ul.boundary_pairs(problem, 0))
     with pytest.raises(ValueError, match="too demanding"):
         next(ul.boundary_pairs(make("ReverseKL", 300).with_thresholds(np.array([1e5])), 1))
+
+
+@pytest.mark.filterwarnings("ignore:one of 20 cells holds")
+def test_densities_over_many_decades_on_few_cells():
+    grid = ul.Grid(0, 1, 2)
+
+    def density(*logs):
+        return grid.density(list(logs))
+
+    q, first, second = density(0, -14), density(0, -3), density(0, 0)
+    p, other = density(-5, 0), density(-13, 0)
+    free = ul.ForwardKL(q, [first, second], relative=1.0)
+    reach = [free.evaluate(model).constraints for model in (p, other)]
+    problem = free.with_thresholds(np.minimum(*reach))
+    comb = ul.lyapunov_split(p, other, 0.5, problem)
+    assert (comb.errors <= comb.bounds).all()
+    # 300 random peaked ones
+    rng = np.random.default_rng(0)
+    grid = ul.Grid(0, 1, 20)
+    for _ in range(300):
+        q, first, p, other = (grid.density(rng.normal(0, 20, 20)) for _ in range(4))
+        free = ul.ReverseKL(q, [first], thresholds=[0.0])
+        comb = ul.lyapunov_split(p, other, rng.uniform(0.01, 0.99), free)
+        assert (comb.errors <= comb.bounds).all()
+        assert ((comb.shares > 0) & (comb.shares < 1)).sum() <= 3
+
+
+def test_a_comb_of_equal_densities_describes_itself():
+    problem = make("ReverseKL", 300)
+    ((p, _),) = ul.boundary_pairs(problem, 1)
+    assert "nan" not in repr(ul.lyapunov_split(p, p, 0.5, problem))
+
+
+def test_contributions_sum_to_the_evaluation_where_statistics_overflow():
+    grid = ul.Grid(0, 1, 4)
+    q, q1 = grid.density([0, 0, 0, -400]), grid.density(np.zeros(4))
+    p = grid.density([0, 0, 0, -50])
+    problem = ul.Likelihood(q, [q1], [1e170], statistic="ratio")
+    found = problem.evaluate(p)
+    sums = problem.contributions(p.log_masses).sum(axis=0)
+    assert sums == pytest.approx([found.objective, *found.constraints], rel=1e-9)

@@ -105,3 +105,17 @@ def test_bad_input():
         CHAIN.marginal(q, 0)
     with pytest.raises(ValueError, match="state must be 0, 1 or 2; got 3"):
         CHAIN.marginal(CHAIN.paths(q), 3)
+
+
+@pytest.mark.filterwarnings("ignore:one of 48 cells holds", "ignore:the grid holds")
+def test_far_tails_do_not_underflow():
+    chain = ul.NoisingChain(ul.Grid(-8, 8, 48))
+    for width in (0.15, 0.2, 0.3):
+        narrow = ul.GaussianMixture([1], [0], [width]).on(chain.grid)
+        paths = chain.paths(narrow)
+        assert chain.departure(paths) < 1e-9
+        assert chain.marginal(paths, 0).log_masses == pytest.approx(narrow.log_masses, abs=1e-9)
+    with pytest.raises(TypeError, match="signal must be numbers"):
+        ul.NoisingChain(chain.grid, signal=("a", "b"))
+    with pytest.raises(TypeError, match="paths must be a model"):
+        chain.departure(None)

@@ -67,3 +67,33 @@ def test_the_optimum_at_twice_the_floor_waits_until_it_is_asked_for():
         assert one.objective_at_twice_floor == pytest.approx(deeper.objective, rel=1e-6)
     assert ul.solve(problem("LU", 0)).objective_at_twice_floor is None
     assert np.isfinite(solution.to_dict()["objective_at_twice_floor"])
+
+
+def test_a_start_that_is_not_near_costs_time_alone():
+    """A solution next to the ceiling, with multipliers in the millions, is no help: start cold."""
+    grid = ul.Grid(-8, 8, 401)
+    rng = np.random.default_rng(21)
+
+    def mixture(k):
+        weights, means = rng.dirichlet(np.ones(k)), rng.uniform(-4, 4, k)
+        return ul.GaussianMixture(weights, means, rng.uniform(0.5, 1.2, k)).on(grid)
+
+    asked = ul.ForwardKL(mixture(3), [mixture(2)], relative=1.0)
+    base, ceiling = asked.baseline(), asked.ceilings()
+    near = ul.solve(asked.with_thresholds(base + (1 - 1e-9) * (ceiling - base)))
+    asked = asked.with_thresholds(base + 0.5 * (ceiling - base))
+    alone, helped = ul.solve(asked), ul.solve(asked, near=near)
+    assert alone.certificate.ok and helped.certificate.ok
+    assert helped.objective == pytest.approx(alone.objective, rel=1e-7)
+    with pytest.raises(TypeError, match="near must be a Solution"):
+        ul.solve(asked, near=[1.0])
+
+
+def test_in_contact_a_gap_up_to_its_limit_is_no_fault_of_the_grid():
+    grid = ul.Grid(-8, 8, 500)
+    narrow, wide = (ul.GaussianMixture([1], [0], [s]).on(grid) for s in (1, 2))
+    problem = ul.ForwardKL(retain=narrow, forget=[wide], relative=8.0)
+    solution = ul.solve(problem)
+    certificate = ul.certify(problem, solution.model, solution.multipliers * (1 - 1e-5))
+    assert 1e-9 < certificate.gap < 1e-7
+    assert certificate.regime == "contact" and certificate.ok

@@ -30,7 +30,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-# The order of `nbgrader generate_assignment`.
+# A subset of `nbgrader generate_assignment`, in its order.
 STEPS = (
     LockCells,
     ClearSolutions,

@@ -100,7 +100,7 @@ def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate
     active = multipliers > 0  # 0·∞ where a forgotten density is off the support
     complementarity = float(np.abs(multipliers[active] * signed[active]).max(initial=0.0))
     sound = violation <= VIOLATION and normalisation <= 1e-9
-    regime = problem.regime(model, multipliers, sound and abs(gap) <= GAP)
+    regime = problem.regime(model, multipliers, sound and abs(gap) <= GAP_IN_CONTACT)
     limit = GAP_IN_CONTACT if regime == "contact" else GAP
     return Certificate(
         primal,

@@ -16,8 +16,10 @@ from tqdm import tqdm
 from .dual import solve
 from .errors import Array, InfeasibleError, Mask
 from .problems import Problem
+from .ratios import log_sum_exp
 
-STRENGTHS = np.geomspace(1e-4, 1e7, 67)  # six a decade; in units of the dual's own scale
+STRENGTHS = np.geomspace(1e-4, 1e16, 121)  # six a decade; in units of the dual's own scale
+STRONGEST = 1e7  # for RU and FU: beyond it log-ratios would be multiplied up to their rounding
 MATCHES = ("worst", "total")
 
 
@@ -79,8 +81,8 @@ class Tradeoff:
     def gains(self) -> Array:
         """(n,) nats that the constrained solution saves at each level; +inf if only it gets there.
 
-        Never negative for match="worst", where it is optimal, and never positive for "total", where
-        equal multipliers are.
+        Never negative for match="worst", where it is optimal; for "total", where equal multipliers
+        are, never positive but for +inf: RU has no target with Λ ≥ 1.
         """
         return self.equal.deviation - self.constrained.deviation
 
@@ -155,7 +157,7 @@ def tradeoff(
     hidden = None if progress is None else not progress
     with tqdm(total=len(levels), desc="trade-off", disable=hidden) as bar:
         try:
-            found = _Parallel(bar, n_jobs=jobs)(tasks)
+            found = _Parallel(bar, n_jobs=_jobs(jobs))(tasks)
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"a worker process died before all {len(levels)} points were done (killed, or out "
@@ -182,7 +184,7 @@ def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
         raise TypeError(f"relative must be a list of numbers; got {relative!r}") from None
     if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels > 0)).all():
         raise ValueError(f"relative must hold positive finite numbers; got {relative!r}")
-    if match not in MATCHES:
+    if not isinstance(match, str) or match not in MATCHES:
         raise ValueError(f"match must be 'worst' or 'total'; got {match!r}")
     if not (problem.baseline() > 0).all():
         raise ValueError(
@@ -190,6 +192,12 @@ def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
             "forget distribution equals retain"
         )
     return levels
+
+
+def _jobs(jobs: int | None) -> int | None:
+    if jobs is not None and (not isinstance(jobs, int) or jobs == 0):
+        raise ValueError(f"jobs must be a whole number other than 0, or None; got {jobs!r}")
+    return jobs
 
 
 def _level(values: Array, base: Array, sense: int, match: str) -> float:
@@ -200,18 +208,29 @@ def _level(values: Array, base: Array, sense: int, match: str) -> float:
     return float(relative.min() if sense > 0 else relative.max())
 
 
-def _equal(problem: Problem, strength: float) -> Point:
-    """The target at equal multipliers, evaluated from its density."""
+def _equal(problem: Problem, strength: float, beyond: float = 0.0, share: float = 0.0) -> Point:
+    """The target at equal multipliers, evaluated from its density.
+
+    With a share, that much of the way (in log p) to the target at `beyond`. FU's target can jump
+    between two neighbouring numbers λ, where c = 1 − Λρ passes through zero. FU is convex in log p,
+    so what lies between two minimisers of the Lagrangian is another.
+    """
     multipliers = problem.multipliers(np.full(problem.m, strength))
-    found = problem.evaluate(problem.target(multipliers))
+    model = problem.target(multipliers)
+    if share > 0:
+        other = problem.target(problem.multipliers(np.full(problem.m, beyond)))
+        between = (1 - share) * model.log_masses + share * other.log_masses
+        model = model.with_log_masses(between - log_sum_exp(between))
+    found = problem.evaluate(model)
     return Point(found.objective, found.constraints, multipliers)
 
 
 def _sweep(problem: Problem, base: Array, highest: float, match: str) -> tuple[Array, Array]:
     """Strengths and sense·level along equal multipliers, up to the highest asked for."""
-    unit = 1.0 if problem.sense > 0 else float(1 / base.max())
+    strong = STRENGTHS[STRENGTHS <= STRONGEST]
+    scaled = strong if problem.sense > 0 else STRENGTHS / base.max()
     strengths, scores = [0.0], [problem.sense * 1.0]
-    for strength in unit * STRENGTHS:
+    for strength in scaled:
         try:
             point = _equal(problem, float(strength))
         except ValueError:  # no target at such multipliers: the domain ends
@@ -236,7 +255,7 @@ def _pair(
     )
     goal = problem.sense * _level(solution.constraints, base, problem.sense, match)
     strengths, scores = sweep
-    enough = np.flatnonzero(scores >= goal - 1e-9)
+    enough = np.flatnonzero(scores >= goal - 1e-12 * abs(goal))
     if not len(enough):
         nowhere = np.full(problem.m, np.inf)
         return constrained, Point(np.inf, problem.sense * nowhere, nowhere)
@@ -244,16 +263,24 @@ def _pair(
     if first == 0:
         return constrained, _equal(problem, 0.0)
 
-    def short(strength: float) -> float:
-        constraints = _equal(problem, strength).constraints
+    def excess(strength: float, beyond: float = 0.0, share: float = 0.0) -> float:
+        constraints = _equal(problem, strength, beyond, share).constraints
         return problem.sense * _level(constraints, base, problem.sense, match) - goal
 
-    low, high = strengths[first - 1], strengths[first]
-    root = high if short(high) <= 0 else brentq(short, low, high, xtol=1e-15, rtol=1e-12)
-    beyond = 1e-13  # a root is found from either side: take the one that forgets enough
-    while short(root) < 0 and root < high:
-        root, beyond = min(high, root * (1 + beyond)), 4 * beyond
-    return constrained, _equal(problem, root)
+    low, high = float(strengths[first - 1]), float(strengths[first])
+    if excess(high) <= 0:
+        return constrained, _equal(problem, high)
+    root = brentq(excess, low, high, xtol=1e-300, rtol=1e-12)
+    before, after, step = root, root, 1e-15  # close around the root from both sides
+    while excess(before) > 0 and before > low:
+        before, step = max(low, root * (1 - step)), 4 * step
+    step = 1e-15
+    while excess(after) < 0 and after < high:
+        after, step = min(high, root * (1 + step)), 4 * step
+    share = 0.0
+    if excess(before) < 0 < excess(after):
+        share = brentq(lambda at: excess(before, after, at), 0.0, 1.0, xtol=1e-14)
+    return constrained, _equal(problem, before, after, share)
 
 
 def _curve(problem: Problem, points: tuple[Point, ...], match: str) -> Curve:

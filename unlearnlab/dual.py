@@ -29,7 +29,8 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
 
     Args:
         problem: `ReverseKL`, `ForwardKL` or `Likelihood`.
-        near: the solution of a problem that differs little, to start from.
+        near: the solution of a problem that differs little, to start from; the answer does not
+            depend on it.
 
     Returns:
         A `Solution`. Read `solution.certificate.ok`: it is computed from the returned density.
@@ -50,6 +51,8 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
         raise TypeError(
             f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
         )
+    if near is not None and not isinstance(near, Solution):
+        raise TypeError(f"near must be a Solution, as solve returns; got {type(near).__name__}")
     if near is not None and len(near.multipliers) != problem.m:
         raise ValueError(
             f"near must solve a problem with {problem.m} forget distributions; it has "
@@ -155,7 +158,7 @@ def _refuse_infeasible(problem: Problem) -> None:
         else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
     )
     raise InfeasibleError(
-        f"no distribution meets thresholds {np.round(problem.thresholds, 6).tolist()}: here "
+        f"no distribution meets thresholds {[float(f'{b:.7g}') for b in problem.thresholds]}: here "
         f"{problem.constraint_name} can {reach} {np.round(ceiling, 6).tolist()}; {reason}",
         ceiling,
         ray,

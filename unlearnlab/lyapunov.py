@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import qr
 from scipy.optimize import brentq, linprog
 
 from .errors import Array, Mask, finite_vector, same_space
@@ -23,6 +24,7 @@ from .vertices import HIGHS
 
 VIOLATION = 1e-6  # relative; p and p′ may break a threshold by so much
 FRACTIONAL = 1e-7  # shares nearer to 0 or 1 than this are 0 or 1
+DEPENDENT = 1e-10  # relative size of what a row adds to the others, below which it adds nothing
 TEETH = 40  # of the comb, along the cells
 
 
@@ -56,9 +58,10 @@ class Comb:
 
     def __repr__(self) -> str:
         inside = int(((self.shares > 0) & (self.shares < 1)).sum())
+        share = np.max(self.errors / np.maximum(self.bounds, 1e-300))
         return (
             f"Comb: p on {int(self.mask.sum())} of {len(self.mask)} cells, {inside} of them were "
-            f"fractional; errors at most {float(np.max(self.errors / self.bounds)):.0%} of bounds"
+            f"fractional; errors at most {share:.0%} of bounds"
         )
 
 
@@ -82,6 +85,7 @@ def lyapunov_split(p: Any, p_prime: Any, theta: float, problem: Problem) -> Comb
         TypeError: not a problem, or not densities.
         ValueError: θ outside (0, 1), another grid, a density that breaks a threshold or has an
             infinite objective, or atoms (`Discrete`), which no set can divide.
+        ArithmeticError: the linear programme failed (densities over many decades on few cells).
 
     Source: Lemma 1; Lyapunov (1940); Lindenstrauss (1966) for the extreme-point proof.
 
@@ -121,7 +125,7 @@ def boundary_pairs(problem: Problem, pairs: int, *, seed: int = 0) -> Iterator[t
     """Random pairs of densities on the boundary of the feasible set.
 
     Each density is q·e^{sf − K(s)} for a random smooth f and the s at which its worst constraint
-    meets its threshold: feasible, and for one constraint exactly at it.
+    meets its threshold, to rounding: feasible, and for one constraint at it.
 
     Args:
         problem: on a grid, with thresholds that q breaks.
@@ -131,6 +135,7 @@ def boundary_pairs(problem: Problem, pairs: int, *, seed: int = 0) -> Iterator[t
         ValueError: q meets the thresholds (there is no boundary on the way from it), fewer than
             one pair, or no boundary found in 50 tries a density.
     """
+    _require_problem(problem)
     if problem.retain.atomic:
         raise ValueError(_ATOMS.format(name="retain", model=problem.retain))
     if not isinstance(pairs, int) or pairs < 1:
@@ -141,8 +146,7 @@ def boundary_pairs(problem: Problem, pairs: int, *, seed: int = 0) -> Iterator[t
             "the boundary; ask for more"
         )
     rng = np.random.default_rng(seed)
-    for _ in range(pairs):
-        yield _on_boundary(problem, rng), _on_boundary(problem, rng)
+    return ((_on_boundary(problem, rng), _on_boundary(problem, rng)) for _ in range(pairs))
 
 
 _ATOMS = (
@@ -151,11 +155,15 @@ _ATOMS = (
 )
 
 
-def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
+def _require_problem(problem: Problem) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
         )
+
+
+def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
+    _require_problem(problem)
     share = float(finite_vector("theta", theta, 1, per="comb")[0])
     if not 0 < share < 1:
         raise ValueError(f"theta must lie strictly between 0 and 1; got {theta!r}")
@@ -178,7 +186,10 @@ def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
                 "feasible densities"
             )
         if not problem.admits(model):
-            raise ValueError(f"{name} lies below the problem's floor; raise it or deepen the floor")
+            raise ValueError(
+                f"{name} lies below the floor of {problem!r}: somewhere log {name}/q < −T; give "
+                "the problem a larger floor="
+            )
     return share
 
 
@@ -200,12 +211,18 @@ def _basic_solution(difference: Array, theta: float) -> Array:
     scale = np.abs(difference).max(axis=0)
     rows = (difference / np.where(scale > 0, scale, 1.0)).T
     goal = theta * rows.sum(axis=1)
+    # Nearly dependent rows would make the programme infeasible to rounding: give it an
+    # orthogonal basis of them.
+    basis, triangle, _ = qr(rows.T, mode="economic", pivoting=True)
+    size = np.abs(np.diag(triangle))
+    basis = basis[:, size > DEPENDENT * max(size.max(), 1e-300)]
+    basis /= np.maximum(np.abs(basis).max(axis=0, initial=0.0), 1e-300)
     sawtooth = np.arange(cells) * min(TEETH, cells / 2) / cells % 1.0
     found = linprog(
         # A saw: without the rows, x = 1 where it is below θ. With them, where saw − θ < yᵀM.
         (sawtooth - theta) / cells,
-        A_eq=rows,
-        b_eq=goal,
+        A_eq=basis.T if basis.shape[1] else None,
+        b_eq=theta * basis.sum(axis=0) if basis.shape[1] else None,
         bounds=(0, 1),
         method="highs-ds",
         options=HIGHS | {"presolve": False},  # nothing to find in dense rows; takes half the time
@@ -249,7 +266,7 @@ def _random_smooth(points: Array, rng: np.random.Generator) -> Array:
     """(N,) a sum of eight bumps of random place, height and width."""
     low, high = points.min(axis=0), points.max(axis=0)
     centres = rng.uniform(low, high, (8, points.shape[1]))
-    widths = rng.uniform(0.05, 0.3, 8) * (high - low).max()
+    widths = rng.uniform(0.05, 0.3, 8) * max((high - low).max(), 1e-300)
     heights = rng.normal(0.0, 2.0, 8)
     values = np.zeros(len(points))
     for centre, width, height in zip(centres, widths, heights, strict=True):

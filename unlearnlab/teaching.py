@@ -99,7 +99,7 @@ def check(exercise: str, answer: Any) -> None:
         unlearnlab.teaching.NotYet: Not yet: your answer is -1., too large.
         Hint: first λ* = 1 − |μ|/√(2b), then u = λ/(1−λ)
     """
-    if exercise not in EXERCISES:
+    if not isinstance(exercise, str) or exercise not in EXERCISES:
         raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}; got {exercise!r}")
     if answer is None or answer is ...:
         raise NotYet("Still open: put your answer in place of the dots.")

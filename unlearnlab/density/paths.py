@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logsumexp
 
-from ..errors import Array
-from ..model import require_model
+from ..errors import Array, finite_vector
+from ..model import kl, require_model
 from ..ratios import log_sum_exp
 from .grid import Grid, GridDensity
 
@@ -40,12 +41,13 @@ class NoisingChain:
     def __init__(self, grid: Grid, signal: tuple[float, float] = (0.9, 0.8)):
         if not isinstance(grid, Grid) or grid.dim != 1:
             raise ValueError(f"NoisingChain needs a 1-D grid; got {grid!r}")
-        if len(signal) != STATES - 1 or not all(0 < alpha < 1 for alpha in signal):
+        alphas = finite_vector("signal", signal, STATES - 1, per="step of the chain")
+        if not ((alphas > 0) & (alphas < 1)).all():
             raise ValueError(
                 f"signal must be {STATES - 1} numbers strictly between 0 and 1; got {signal!r}"
             )
         self.grid = grid
-        self.signal = tuple(float(alpha) for alpha in signal)
+        self.signal = tuple(alphas.tolist())
         self.cube = Grid(grid.low * STATES, grid.high * STATES, grid.cells * STATES)
         self.log_kernels: list[Array] = [_log_kernel(grid.axes[0], alpha) for alpha in self.signal]
 
@@ -59,18 +61,16 @@ class NoisingChain:
     def marginal(self, paths: GridDensity, state: int) -> GridDensity:
         """The density of x₀, x₁ or x₂ under a path measure."""
         _require_on(self.cube, "paths", paths)
-        if state not in range(STATES):
+        if not isinstance(state, int) or state not in range(STATES):
             raise ValueError(f"state must be 0, 1 or 2; got {state!r}")
         table = paths.log_masses.reshape(self.cube.cells)
-        top = table.max()
         others = tuple(axis for axis in range(STATES) if axis != state)
-        with np.errstate(divide="ignore"):
-            log_masses = np.log(np.exp(table - top).sum(axis=others)) + top
+        log_masses = np.asarray(logsumexp(table, axis=others))  # far tails do not underflow
         return GridDensity(self.grid, log_masses - log_sum_exp(log_masses))
 
     def departure(self, paths: GridDensity) -> float:
         """KL(P ‖ p₀ ⊗ kernels), nats: how far P is from noising its own x₀ by this chain."""
-        return paths.kl(self.paths(self.marginal(paths, 0)))
+        return float(kl(paths, self.paths(self.marginal(paths, 0))))
 
 
 def _require_on(grid: Grid, name: str, model: GridDensity) -> None:

@@ -26,8 +26,10 @@ CELL_ERROR = 1e-4  # relative, of the last step in a cell: of third order, so wh
 
 def interior_point(
     table: DifferenceTable, thresholds: Array, floor: float, near: Array | None = None
-) -> tuple[Array, Array]:
-    """Minimise −E[t] over t ≥ −T with k_i − E[ρ_it] ≥ b_i and E[e^t] ≤ 1; return (t, λ).
+) -> tuple[Array, Array, float]:
+    """Minimise −E[t] over t ≥ −T with k_i − E[ρ_it] ≥ b_i and E[e^t] ≤ 1.
+
+    Returns t, λ and their error: relative gap or worst relative violation.
 
     The problem is convex in t. A logarithmic barrier smooths the kinks that the floor puts into
     the dual function; its central path is followed as μ falls. For given λ and mass multiplier η
@@ -47,7 +49,7 @@ def interior_point(
     if near is not None:
         x = np.concatenate([[table.mass_multiplier(near, floor)], np.maximum(near, 1e-6)])
         barriers = BARRIERS[BARRIERS <= NEAR]
-    best = np.inf, np.zeros(0), np.zeros(0)
+    best = np.inf, np.zeros(len(beta)), x[1:]
     for mu in barriers:
         state = path.centre(x, mu)
         x = state.x
@@ -68,7 +70,7 @@ def interior_point(
                 break
         if best[0] < SMALLEST_ERROR:
             break
-    return best[1], best[2]
+    return best[1], best[2], best[0]
 
 
 def _error(
@@ -135,8 +137,8 @@ class _Path:
     def cells(self, x: Array, mu: float) -> Array:
         """y > 0 with ηQe^{−T}e^y = C + μβ/y in each cell.
 
-        Times y this is Aye^y − Cy − B = 0, convex with one positive root: Newton falls onto it
-        from any point to its right.
+        Times y this is Aye^y − Cy − B = 0, convex with one positive root: Halley's steps fall
+        onto it from any point to its right.
         """
         a = x[0] * np.exp(-self.floor) * self.weights
         b, c = mu * self.beta, self.remaining(x)

@@ -19,6 +19,7 @@ from .contact import interior_point
 from .difference import DifferenceTable
 
 FEW = 64  # atoms, up to which a gap is possible and a direct search quick
+WARM_ERROR = 1e-10  # of a start nearby, beyond which the whole path is walked
 MANY, FEWER = 8192, 2048  # cells above which a coarse problem comes first, and its size
 DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
 
@@ -158,7 +159,9 @@ class ForwardKL(Problem):
             stride = cells // FEWER | 1  # odd: on a grid of even rows it walks all columns
             some = self.tabulate(self.atoms.take(slice(stride // 2, None, stride)))
             near = interior_point(some, self.thresholds, self.floor)[1]
-        t, multipliers = interior_point(self.table, self.thresholds, self.floor, near)
+        t, multipliers, error = interior_point(self.table, self.thresholds, self.floor, near)
+        if near is not None and error > WARM_ERROR:  # it was not near enough
+            t, multipliers, _ = interior_point(self.table, self.thresholds, self.floor)
         log_p = self.atoms.log_weights + t
         held = np.flatnonzero(self.atoms.log_weights > -np.inf)
         if (self.primal(log_p).violations > 1e-9 * self.thresholds).any() and len(held) <= FEW:

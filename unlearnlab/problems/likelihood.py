@@ -181,7 +181,13 @@ class Likelihood(Problem):
         """p·t and p·ℓ_i."""
         held = log_p > -np.inf
         t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
-        return np.exp(log_p)[:, None] * np.column_stack([t, self.table.statistics])
+        p = np.exp(log_p)[:, None]
+        values = p * self.table.statistics
+        if self._forbidden is not None:  # their statistics are in the logarithm only
+            logs = self.log_statistic(self.atoms)[self._forbidden]
+            with np.errstate(over="ignore"):
+                values[self._forbidden] = np.exp(log_p[self._forbidden, None] + logs)
+        return np.column_stack([p * t[:, None], values])
 
     def primal(self, log_p: Array) -> Primal:
         """KL(p‖q), b·log(E_p[ℓ]/b) and their gradients p(t + 1), b·pℓ/E_p[ℓ].

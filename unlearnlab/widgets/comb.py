@@ -77,7 +77,8 @@ class CombExplorer(Explorer):
         drop = comb.wanted[:2] - [fallen.objective, fallen.constraints[0]]
         drop = np.where(np.abs(drop) < 1e-12, 0.0, drop)  # rounding
         missed = np.abs(comb.wanted[:2] - [landed.objective, landed.constraints[0]])
-        worst = problem.sense * (problem.thresholds - fallen.constraints) / problem.thresholds
+        scale = np.where(problem.thresholds > 0, problem.thresholds, 1.0)
+        worst = problem.sense * (problem.thresholds - fallen.constraints) / scale
         said = (
             f"θ = {share:.2f}. The comb has {problem.objective_name} = {landed.objective:.4g} nats "
             f"and {problem.constraint_name} = {landed.constraints[0]:.4g}: off the chord by "

@@ -96,7 +96,7 @@ class ThresholdExplorer(Explorer):
     def __init__(
         self, retain: Any, forget: Sequence[Any], *, kind: str = "RU", level: float | None = None
     ):
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
         first = KINDS[kind](retain, forget, relative=1.0)
         for name, model in _named(retain, forget):
