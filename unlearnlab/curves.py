@@ -268,8 +268,9 @@ def _pair(
         return problem.sense * _level(constraints, base, problem.sense, match) - goal
 
     low, high = float(strengths[first - 1]), float(strengths[first])
-    if excess(high) <= 0:
-        return constrained, _equal(problem, high)
+    for end in (low, high):  # at an end to rounding: nothing to search
+        if (excess(end) >= 0) == (end == low):
+            return constrained, _equal(problem, end)
     root = brentq(excess, low, high, xtol=1e-300, rtol=1e-12)
     before, after, step = root, root, 1e-15  # close around the root from both sides
     while excess(before) > 0 and before > low:
@@ -277,9 +278,9 @@ def _pair(
     step = 1e-15
     while excess(after) < 0 and after < high:
         after, step = min(high, root * (1 + step)), 4 * step
-    share = 0.0
-    if excess(before) < 0 < excess(after):
-        share = brentq(lambda at: excess(before, after, at), 0.0, 1.0, xtol=1e-14)
+    if excess(after) - excess(before) <= 1e-9 * abs(goal):  # no jump
+        return constrained, _equal(problem, after)
+    share = brentq(lambda at: excess(before, after, at), 0.0, 1.0, xtol=1e-14)
     return constrained, _equal(problem, before, after, share)
 
 
