@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from nbgrader.preprocessors import (
     CheckCellMetadata,
@@ -45,8 +46,10 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     """Without what differs from one run or machine to the next.
 
     A stored widget has lost its kernel: front ends would show an error in its place, and without
-    it they show the picture that is stored beside it.
+    it they show the picture that is stored beside it. What a cell prints comes in pieces that
+    depend on the clock: they are joined.
     """
+    notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
     notebook.metadata.get("language_info", {}).pop("version", None)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
