@@ -182,20 +182,14 @@ def _rounded(rows: list[list[float]]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows]
 
 
-DRAWINGS = {
-    "figure1": figure1,
-    "claim": claim,
-    "comb": comb,
-    "atoms": atoms,
-    "tradeoff": tradeoff,
-    "paths": paths,
-}
+DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths)
 
 
 def main() -> None:
     """Draw every figure and write the manifest."""
     manifest = {}
-    for name, draw in DRAWINGS.items():
+    for draw in DRAWINGS:
+        name = draw.__name__
         stored = json.loads((RESULTS / f"{name}.json").read_text())
         numbers = draw(stored["result"], FIGURES / f"{name}.png")
         plt.close("all")

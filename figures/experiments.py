@@ -194,20 +194,14 @@ def paths() -> dict[str, Any]:
     return {"x": grid.axes[0].round(6).tolist(), "panels": panels}
 
 
-EXPERIMENTS = {
-    "figure1": figure1,
-    "claim": claim,
-    "comb": comb,
-    "atoms": atoms,
-    "tradeoff": tradeoff,
-    "paths": paths,
-}
+EXPERIMENTS = (figure1, claim, comb, atoms, tradeoff, paths)
 SEEDS = {"comb": "0 for the pairs of the scatter, 1 for those of the errors"}
 
 
 def main() -> None:
     """Run what is missing or out of date."""
-    for name, run in EXPERIMENTS.items():
+    for run in EXPERIMENTS:
+        name = run.__name__
         path, key = RESULTS / f"{name}.json", code_key("figures/experiments.py")
         if path.exists() and json.loads(path.read_text()).get("key") == key:
             print(f"{name}: up to date")

@@ -231,3 +231,16 @@ def test_contributions_sum_to_the_evaluation_where_statistics_overflow():
     found = problem.evaluate(p)
     sums = problem.contributions(p.log_masses).sum(axis=0)
     assert sums == pytest.approx([found.objective, *found.constraints], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_know_where_mass_is_missing(kind):
+    """A cell without p costs nothing in the reverse divergences, and everything in the forward."""
+    problem = make(kind, 300)
+    q = problem.retain.log_masses
+    log_p = np.where(np.arange(300) == 120, -np.inf, q)
+    p = problem.retain.with_log_masses(log_p - np.log(np.exp(log_p).sum()))
+    found = problem.evaluate(p)
+    total = problem.contributions(p.log_masses).sum(axis=0)
+    assert total == pytest.approx([found.objective, *found.constraints], rel=1e-9, abs=1e-12)
+    assert np.isinf(total[0]) == (kind == "ForwardKL")

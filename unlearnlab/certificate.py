@@ -93,8 +93,7 @@ def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate
     dual = problem.dual_value(multipliers)
     primal = evaluation.objective
     signed = problem.sense * (problem.thresholds - evaluation.constraints)
-    scale = np.where(problem.thresholds > 0, problem.thresholds, 1.0)
-    violation = float((signed / scale).max())
+    violation = float(problem.violations(evaluation.constraints).max())
     gap = (primal - dual) / max(SMALLEST_PRIMAL, abs(primal))
     normalisation = abs(float(model.probabilities.sum()) - 1)
     active = multipliers > 0  # 0·∞ where a forgotten density is off the support

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .dual import solve
 from .errors import Array, InfeasibleError, Mask
-from .problems import Problem
+from .problems import Problem, require_problem
 from .ratios import log_sum_exp
 
 STRENGTHS = np.geomspace(1e-4, 1e16, 121)  # six a decade; in units of the dual's own scale
@@ -174,10 +174,7 @@ def tradeoff(
 
 
 def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
-        )
+    require_problem(problem)
     try:
         levels = np.atleast_1d(np.asarray(relative, dtype=np.float64))
     except (TypeError, ValueError):

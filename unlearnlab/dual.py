@@ -10,7 +10,7 @@ from .certificate import certify
 from .errors import Array, InfeasibleError
 from .model import Tilt
 from .newton import Point, maximise
-from .problems import Problem
+from .problems import Problem, require_problem
 from .solution import Solution
 from .vertices import dual_ray
 
@@ -47,10 +47,7 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
         >>> solution.model.probabilities.round(4)
         array([0.5804, 0.3482, 0.0714])
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
-        )
+    require_problem(problem)
     if near is not None and not isinstance(near, Solution):
         raise TypeError(f"near must be a Solution, as solve returns; got {type(near).__name__}")
     if near is not None and len(near.multipliers) != problem.m:

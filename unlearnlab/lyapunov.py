@@ -19,7 +19,8 @@ from scipy.optimize import brentq, linprog
 
 from .errors import Array, Mask, finite_vector, same_space
 from .model import require_model
-from .problems import Problem
+from .problems import Problem, require_problem
+from .ratios import log_sum_exp
 from .vertices import HIGHS
 
 VIOLATION = 1e-6  # relative; p and p′ may break a threshold by so much
@@ -105,20 +106,25 @@ def lyapunov_split(p: Any, p_prime: Any, theta: float, problem: Problem) -> Comb
     x = _basic_solution(difference, share)
     mask = x > 0.5
     log_masses = np.where(mask, p.log_masses, p_prime.log_masses)
-    log_masses = log_masses - np.log(np.exp(log_masses).sum())
-    with np.errstate(divide="ignore"):
-        average = np.log(share * p.probabilities + (1 - share) * p_prime.probabilities)
     goal = share * difference.sum(axis=0)
     return Comb(
         mask,
-        p.with_log_masses(log_masses),
-        p.with_log_masses(average),
+        p.with_log_masses(log_masses - log_sum_exp(log_masses)),
+        average(p, p_prime, share),
         x,
         share * ours.sum(axis=0) + (1 - share) * others.sum(axis=0),
         np.abs(difference[mask].sum(axis=0) - goal),
         difference.shape[1] * np.abs(difference).max(axis=0),
         np.abs(x @ difference - goal),
     )
+
+
+def average(p: Any, p_prime: Any, theta: float) -> Any:
+    """θp + (1−θ)p′, 0 ≤ θ ≤ 1."""
+    with np.errstate(divide="ignore"):
+        return p.with_log_masses(
+            np.log(theta * p.probabilities + (1 - theta) * p_prime.probabilities)
+        )
 
 
 def boundary_pairs(problem: Problem, pairs: int, *, seed: int = 0) -> Iterator[tuple[Any, Any]]:
@@ -135,7 +141,7 @@ def boundary_pairs(problem: Problem, pairs: int, *, seed: int = 0) -> Iterator[t
         ValueError: q meets the thresholds (there is no boundary on the way from it), fewer than
             one pair, or no boundary found in 50 tries a density.
     """
-    _require_problem(problem)
+    require_problem(problem)
     if problem.retain.atomic:
         raise ValueError(_ATOMS.format(name="retain", model=problem.retain))
     if not isinstance(pairs, int) or pairs < 1:
@@ -155,15 +161,8 @@ _ATOMS = (
 )
 
 
-def _require_problem(problem: Problem) -> None:
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
-        )
-
-
 def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
-    _require_problem(problem)
+    require_problem(problem)
     share = float(finite_vector("theta", theta, 1, per="comb")[0])
     if not 0 < share < 1:
         raise ValueError(f"theta must lie strictly between 0 and 1; got {theta!r}")
@@ -195,9 +194,7 @@ def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
 
 def _worst(problem: Problem, model: Any) -> float:
     """Worst signed violation relative to its threshold."""
-    values = problem.evaluate(model).constraints
-    scale = np.where(problem.thresholds > 0, problem.thresholds, 1.0)
-    return float((problem.sense * (problem.thresholds - values) / scale).max())
+    return float(problem.violations(problem.evaluate(model).constraints).max())
 
 
 def _integrands(problem: Problem, model: Any) -> Array:
@@ -244,8 +241,7 @@ def _on_boundary(problem: Problem, rng: np.random.Generator) -> Any:
 
         def model(s: float, f: Array = f) -> Any:
             log_masses = q.log_masses + s * f
-            top = log_masses.max()
-            return q.with_log_masses(log_masses - top - np.log(np.exp(log_masses - top).sum()))
+            return q.with_log_masses(log_masses - log_sum_exp(log_masses))
 
         s = 0.25
         while s < 64 and _worst(problem, model(s)) > 0:

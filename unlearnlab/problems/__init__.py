@@ -11,9 +11,9 @@ Each minimises the deviation of p from the retained q subject to separation from
 Equation numbers are the paper's.
 """
 
-from .base import Evaluation, Problem
+from .base import Evaluation, Problem, require_problem
 from .forward_kl import ForwardKL
 from .likelihood import Likelihood
 from .reverse_kl import ReverseKL
 
-__all__ = ["Evaluation", "ForwardKL", "Likelihood", "Problem", "ReverseKL"]
+__all__ = ["Evaluation", "ForwardKL", "Likelihood", "Problem", "ReverseKL", "require_problem"]

@@ -220,6 +220,16 @@ class Problem(ABC):
 
         return primal
 
+    def log_ratio(self, log_p: Array, held: NDArray[Any]) -> Array:
+        """(N,) t = log p/q from log masses where `held` is true, 0 elsewhere."""
+        t = np.zeros(len(log_p))
+        return np.subtract(log_p, self.atoms.log_weights, out=t, where=held)
+
+    def violations(self, constraints: Array) -> Array:
+        """(m,) how far constraint values miss their thresholds, relative to them; ≤ 0: met."""
+        signed: Array = self.sense * (self.thresholds - constraints)
+        return signed / np.where(self.thresholds > 0, self.thresholds, 1.0)
+
     @abstractmethod
     def contributions(self, log_p: Array) -> Array:
         """(N, 1 + m) what each atom adds to the objective and to each constraint.
@@ -252,6 +262,14 @@ class Problem(ABC):
                     f"forget[{i}] equals retain: staying close to q and away from q contradict "
                     f"each other; set thresholds[{i}] to 0 or forget something else"
                 )
+
+
+def require_problem(problem: Any) -> None:
+    """Raise a TypeError unless `problem` is one."""
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
+        )
 
 
 def _equal(log_ratios: Array) -> bool:

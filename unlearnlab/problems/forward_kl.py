@@ -122,16 +122,14 @@ class ForwardKL(Problem):
 
     def contributions(self, log_p: Array) -> Array:
         """−Q·t and q_i·log(q_i/p) = −q_i·(t + r_i)."""
-        held = self.atoms.log_weights > -np.inf
-        t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
+        t = self.log_ratio(log_p, self.atoms.log_weights > -np.inf)
         shares = self.table.shares
         ratios = np.where(shares > 0, self.atoms.ratios, 0.0)
         return -np.column_stack([self.table.weights * t, shares * (t[:, None] + ratios)])
 
     def primal(self, log_p: Array) -> Primal:
         """KL(q‖p) = −E[t], b − KL(q_i‖p) and their gradients −Q, q_i."""
-        held = self.atoms.log_weights > -np.inf
-        t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
+        t = self.log_ratio(log_p, self.atoms.log_weights > -np.inf)
         q, shares = self.table.weights, self.table.shares
         return Primal(-float(q @ t), -q, self.thresholds - self.table.start + t @ shares, shares)
 

@@ -179,8 +179,7 @@ class Likelihood(Problem):
 
     def contributions(self, log_p: Array) -> Array:
         """p·t and p·ℓ_i."""
-        held = log_p > -np.inf
-        t = np.where(held, log_p, 0.0) - np.where(held, self.atoms.log_weights, 0.0)
+        t = self.log_ratio(log_p, log_p > -np.inf)
         p = np.exp(log_p)[:, None]
         values = p * self.table.statistics
         if self._forbidden is not None:  # their statistics are in the logarithm only

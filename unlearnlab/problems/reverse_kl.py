@@ -139,8 +139,7 @@ class ReverseKL(Problem):
 
     def contributions(self, log_p: Array) -> Array:
         """p·t and p·(t + r_i)."""
-        held = log_p > -np.inf
-        t = np.where(held, log_p, 0.0) - np.where(held, self.table.log_weights, 0.0)
+        t = self.log_ratio(log_p, log_p > -np.inf)
         return np.exp(log_p)[:, None] * np.column_stack([t, t[:, None] + self.table.statistics])
 
     def primal(self, log_p: Array) -> Primal:

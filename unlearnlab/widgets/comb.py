@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plot
-from ..density import GridDensity
 from ..errors import finite_vector
-from ..lyapunov import VIOLATION, Comb, lyapunov_split
+from ..lyapunov import VIOLATION, Comb, average, lyapunov_split
 from ..model import kl
 from ..problems import ForwardKL, Problem
 from ..problems.base import Evaluation
@@ -49,7 +48,7 @@ class CombExplorer(Explorer):
         if problem.m != 1:
             raise ValueError(f"problem must have one forget distribution; it has {problem.m}")
         self._pair, self._problem = (p, p_prime), problem
-        self._averages = [problem.evaluate(_average(p, p_prime, at)) for at in SHARES]
+        self._averages = [problem.evaluate(average(p, p_prime, at)) for at in SHARES]
         margins = {"left": 0.065, "right": 0.985, "bottom": 0.13, "top": 0.92, "wspace": 0.25}
         with plot.style():
             self._canvas = blank(self.size, **margins)
@@ -77,8 +76,7 @@ class CombExplorer(Explorer):
         drop = comb.wanted[:2] - [fallen.objective, fallen.constraints[0]]
         drop = np.where(np.abs(drop) < 1e-12, 0.0, drop)  # rounding
         missed = np.abs(comb.wanted[:2] - [landed.objective, landed.constraints[0]])
-        scale = np.where(problem.thresholds > 0, problem.thresholds, 1.0)
-        worst = problem.sense * (problem.thresholds - fallen.constraints) / scale
+        worst = problem.violations(fallen.constraints)
         said = (
             f"θ = {share:.2f}. The comb has {problem.objective_name} = {landed.objective:.4g} nats "
             f"and {problem.constraint_name} = {landed.constraints[0]:.4g}: off the chord by "
@@ -102,10 +100,10 @@ class CombExplorer(Explorer):
         for i, name in zip(ends, ("p′", "p"), strict=True):
             ax.annotate(name, (x[i], y[i]), (7, 0), textcoords="offset points", va="center")
         ax.plot(x, y, ":", color=plot.FORGOTTEN, lw=1.2)
-        wanted, average = comb.wanted[:2], (_constraint(fallen), _objective(fallen))
+        wanted, below = comb.wanted[:2], (_constraint(fallen), _objective(fallen))
         ax.plot(*wanted[::-1], "o", ms=13, mfc="none", mec="k", label="θ on the chord")
         ax.plot(_constraint(landed), _objective(landed), "D", color=plot.UNLEARNED, label="comb")
-        ax.plot(*average, "X", ms=9, color=plot.FORGOTTEN, label="average")
+        ax.plot(*below, "X", ms=9, color=plot.FORGOTTEN, label="average")
         bound = float(problem.thresholds[0])
         points = [*x, bound]
         room = 0.25 * max(max(points) - min(points), 0.01 * abs(bound))
@@ -125,10 +123,3 @@ def _constraint(one: Evaluation) -> float:
 
 def _objective(one: Evaluation) -> float:
     return one.objective
-
-
-def _average(p: GridDensity, p_prime: GridDensity, share: float) -> GridDensity:
-    with np.errstate(divide="ignore"):
-        return p.with_log_masses(
-            np.log(share * p.probabilities + (1 - share) * p_prime.probabilities)
-        )
