@@ -9,13 +9,24 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Certificate": "certificate",
+    "ComposedModel": "diffusion",
+    "DiffusionModel": "diffusion",
     "Discrete": "density",
+    "Estimate": "estimate",
     "ForwardKL": "problems",
     "GaussianMixture": "density",
     "Grid": "density",
     "GridDensity": "density",
     "InfeasibleError": "errors",
     "Likelihood": "problems",
+    "PointMass": "diffusion",
+    "Pool": "diffusion",
+    "Run": "diffusion",
+    "Schedule": "diffusion",
+    "ScoreNetwork": "diffusion",
+    "finetune": "diffusion",
+    "log_ratio": "diffusion",
+    "wrap": "diffusion",
     "NoisingChain": "density.paths",
     "Problem": "problems",
     "ReverseKL": "problems",
@@ -41,8 +52,21 @@ if TYPE_CHECKING:
     from .density import Discrete, GaussianMixture, Grid, GridDensity
     from .density.paths import NoisingChain
     from .density.storage import load
+    from .diffusion import (
+        ComposedModel,
+        DiffusionModel,
+        PointMass,
+        Pool,
+        Run,
+        Schedule,
+        ScoreNetwork,
+        finetune,
+        log_ratio,
+        wrap,
+    )
     from .dual import solve
     from .errors import InfeasibleError, SupportError
+    from .estimate import Estimate
     from .lyapunov import boundary_pairs, lyapunov_split
     from .model import kl
     from .problems import ForwardKL, Likelihood, Problem, ReverseKL

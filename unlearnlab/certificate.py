@@ -44,6 +44,8 @@ class Certificate:
         ok: gap ≤ 1e-9 (1e-7 in contact), violation ≤ 1e-8, normalisation ≤ 1e-9.
         constraints, thresholds: (m,) constraint values of the distribution and what was asked.
         floor: FU's T, nats, in contact; else None.
+        subject: what is certified: "the distribution", or weights on a pool of samples, which are
+            not what a trained or composed model does.
     """
 
     primal: float
@@ -57,6 +59,7 @@ class Certificate:
     constraints: Array
     thresholds: Array
     floor: float | None = None
+    subject: str = "the distribution"
 
     @property
     def advice(self) -> str:
@@ -76,6 +79,8 @@ class Certificate:
             f"  complementarity {_size(self.complementarity, 1e-6)} nats",
             f"  normalisation   {_size(self.normalisation, GAP)}",
         ]
+        if self.subject != Certificate.subject:
+            lines.append(f"  certifies       {self.subject}; a model needs evaluate()")
         if self.floor is not None:
             lines.append(f"  floor           log p/q >= -{self.floor:g} nats")
         return "\n".join(lines)
@@ -113,4 +118,5 @@ def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate
         evaluation.constraints,
         problem.thresholds,
         problem.floor if regime == "contact" and isinstance(problem, ForwardKL) else None,
+        problem.retain.subject,
     )

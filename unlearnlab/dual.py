@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,15 +13,23 @@ from .errors import Array, InfeasibleError
 from .model import Tilt
 from .newton import Point, maximise
 from .problems import Problem, require_problem
-from .solution import Solution
+from .solution import PoolEvidence, Solution
 from .vertices import dual_ray
 
 COARSE = 4096  # atoms up to which one level is enough
 SHORTEST = 1e-3  # step on the way to the thresholds, relative to the whole
+RESAMPLES = 40  # of a pool, for a 95 % interval of the multipliers
+SMALLEST_EFFECTIVE = 0.05  # share of a pool that must carry the target
 COARSENING = 32  # each level has so many times the atoms of the one before
 
 
-def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
+def solve(
+    problem: Problem,
+    *,
+    near: Solution | None = None,
+    pool: int = 16384,
+    seed: int = 0,
+) -> Solution:
     """Solve an unlearning problem through its dual: max over λ ≥ 0 of g(λ) = min_p L(p, λ).
 
     Projected Newton on the dual function gives the multipliers λ*, and the target at λ*, eqs. (2),
@@ -27,10 +37,15 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
     the target does not exist (FU in contact with its floor, RU with Σλ* ≥ 1) the optimum is found
     on the primal side. Large tables are first solved on every 32nd, 1024th, ... atom.
 
+    Diffusion models are solved on a pool: samples of q and of the q_i with the weights that make
+    them a sample of q, and their log-ratios. The certificate then is the pool's;
+    `solution.evaluate()` says what the model does.
+
     Args:
         problem: `ReverseKL`, `ForwardKL` or `Likelihood`.
         near: the solution of a problem that differs little, to start from; the answer does not
             depend on it.
+        pool, seed: how many samples to draw for diffusion models, and how.
 
     Returns:
         A `Solution`. Read `solution.certificate.ok`: it is computed from the returned density.
@@ -38,7 +53,11 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
     Raises:
         InfeasibleError: no p meets the thresholds; `.ray` proves it and `.ceiling` says what can be
             reached.
+        SupportError: a model without log-ratios (`PointMass`).
         TypeError: not a problem.
+
+    Warns:
+        UserWarning: less than 5 % of a pool carries the target.
 
     Example:
         >>> import unlearnlab as ul
@@ -55,12 +74,45 @@ def solve(problem: Problem, *, near: Solution | None = None) -> Solution:
             f"near must solve a problem with {problem.m} forget distributions; it has "
             f"{len(near.multipliers)}"
         )
-    tilt, multipliers = _optimum(problem, near)
-    model = problem.retain.realise(tilt, problem.atoms)
-    certificate = certify(problem, model, multipliers)
-    deeper = problem.deeper() if certificate.regime == "contact" else None
+    retain, forget = problem.retain.tabulated(problem.forget, pool=pool, seed=seed)
+    exact = problem.on(retain, forget) if problem.retain.sampled else problem
+    tilt, multipliers = _optimum(exact, near)
+    target = exact.retain.realise(tilt, exact.atoms)
+    certificate = certify(exact, target, multipliers)
+    deeper = exact.deeper() if certificate.regime == "contact" else None
     twice = None if deeper is None else partial(_objective, deeper)
-    return Solution(problem, model, multipliers, certificate, twice)
+    solution = Solution(problem, target, multipliers, certificate, twice)
+    if not problem.retain.sampled:
+        return solution
+    evidence = _pool_evidence(exact, solution, seed)
+    model = problem.retain.realise(tilt, exact.atoms) if tilt.guidance is not None else target
+    return replace(solution, model=model, evidence=evidence)
+
+
+def _pool_evidence(exact: Problem, solution: Solution, seed: int) -> PoolEvidence:
+    """Bootstrap: the problem solved again on samples of the pool's samples."""
+    target = solution.model
+    size = len(target.log_masses)
+    effective = float(1 / np.square(target.probabilities).sum() / size)
+    if effective < SMALLEST_EFFECTIVE:
+        warnings.warn(
+            f"the target lives on {effective:.1%} of the pool of {size} samples (effective sample "
+            "size): its multipliers are not to be trusted; use a larger pool=, or thresholds "
+            "closer to the values at q",
+            stacklevel=3,
+        )
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(RESAMPLES):
+        retain, forget = exact.retain.take(generator.integers(size, size=size))
+        try:
+            found.append(_optimum(exact.on(retain, forget), solution)[1])
+        except InfeasibleError:  # on these samples; they say that the interval is open above
+            found.append(np.full(exact.m, np.inf))
+    interval = np.quantile(found, [0.025, 0.975], axis=0, method="nearest").T
+    variance = exact.atoms.ratio_variance
+    noise = 0.0 if variance is None else float(np.sqrt(target.probabilities @ variance).max())
+    return PoolEvidence(exact, target, interval, effective, noise)
 
 
 def _objective(problem: Problem) -> float:

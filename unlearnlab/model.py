@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .errors import Array
+from .estimate import Estimate
 from .ratios import LogRatios
 
 
@@ -25,7 +26,14 @@ class Tilt:
 
 
 class Model(Protocol):
-    """A distribution that can be retained or forgotten."""
+    """A distribution that can be retained or forgotten.
+
+    Attributes:
+        sampled: whether it is known through samples and noise predictions alone, so that its table
+            is drawn when a problem is solved, and every number has a standard error.
+    """
+
+    sampled: bool
 
     @property
     def space(self) -> Hashable:
@@ -37,7 +45,10 @@ class Model(Protocol):
     def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
         """The atom table of this model against `forget`."""
 
-    def kl(self, other: Any, *, kind: str = "point", seed: int = 0) -> Any:
+    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
+        """This model and `forget` on finitely many atoms: themselves, or weights on a pool."""
+
+    def kl(self, other: Any, *, kind: str = "point", seed: int = 0) -> float | Estimate:
         """KL(self‖other) in nats."""
 
     def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
@@ -49,20 +60,31 @@ def require_model(name: str, value: Any) -> None:
     verbs = ("space", "sample", "log_ratios", "kl", "realise")
     if isinstance(value, type) or not all(hasattr(value, verb) for verb in verbs):
         raise TypeError(
-            f"{name} must be a model (a density from grid.density or mixture.on(grid), or a "
-            f"Discrete); got {type(value).__name__} {value!r:.60}"
+            f"{name} must be a model (a density from grid.density or mixture.on(grid), a Discrete, "
+            f"or a diffusion model); got {type(value).__name__} {value!r:.60}"
         )
 
 
-def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0) -> Any:
+def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0, **options: Any) -> Any:
     """Kullback–Leibler divergence KL(p‖q) = E_p[log p/q], in nats.
 
     A float on exact models (grids, `Discrete`), where `kind` and `seed` change nothing; +inf when
-    p has mass where q has none.
+    p has mass where q has none. An `Estimate` on diffusion models:
+
+    * kind="point", of the samples: Lemma 3, ½∫E‖ε̂_p − ε̂_q‖²dγ, eq. (29), where p is a denoiser;
+      else (composed models, fine-tuned students) E[log p(x) − log q(x)] with the exact density of
+      p's DDIM samples, in up to 16 dimensions.
+    * kind="path", of two DDPM chains: Σ_t E‖μ_p − μ_q‖²/(2σ_t²) along p's, at least as large.
+
+    Args:
+        p, q: models on the same space.
+        kind: "point" or "path"; never compare one with the other.
+        options: for diffusion models samples= (default 16384; more for exact ones) and steps= (50)
+            of the samplers.
 
     Raises:
         TypeError: p or q is not a model.
-        ValueError: p and q live on different grids.
+        ValueError: p and q live on different grids, or differ in shape, schedule, dtype or device.
 
     Example:
         >>> import unlearnlab as ul
@@ -72,4 +94,4 @@ def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0) -> Any:
     """
     require_model("p", p)
     require_model("q", q)
-    return p.kl(q, kind=kind, seed=seed)
+    return p.kl(q, kind=kind, seed=seed, **options)

@@ -20,9 +20,12 @@ class ExactModel:
     Attributes:
         log_masses: (N,) log probability of each cell, nats; −inf where there is no mass.
         cell_volume: what turns masses into densities; 1 for atoms.
+        subject: what a certificate of such a model certifies.
         atomic: whether the cells are atoms, which no set can divide.
     """
 
+    sampled = False
+    subject = "the distribution"
     cell_volume: float = 1.0
     atomic: bool = False
 
@@ -72,6 +75,10 @@ class ExactModel:
         densities = [other.log_density for other in forget]
         table = densities[0][:, None] if len(densities) == 1 else np.stack(densities, axis=1)
         return LogRatios(q, ratios, table)
+
+    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
+        """These models themselves: their cells are the atoms."""
+        return self, list(forget)
 
     def kl(self, other: ExactModel, *, kind: str = "point", seed: int = 0) -> float:
         """KL(self‖other) in nats, exactly; see `unlearnlab.kl`."""

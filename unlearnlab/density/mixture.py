@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -116,6 +118,17 @@ class GaussianMixture:
         component = rng.choice(len(self.weights), size=n, p=self.weights / self.weights.sum())
         noise = rng.standard_normal((n, self.dim))
         return self.means[component] + np.einsum("nij,nj->ni", self._factors[component], noise)
+
+    def diffused(self, schedule: Any = None, **options: Any) -> Any:
+        """This mixture as a diffusion model with its exact noise prediction (needs torch).
+
+        Args:
+            schedule: an `unlearnlab.Schedule`; DDPM's by default.
+            options: dtype= and device= of its samples.
+        """
+        # Named, not imported: the rung above is loaded when it is asked for.
+        rung = import_module("unlearnlab.diffusion")
+        return rung.DiffusedMixture(self, schedule, **options)
 
     def on(self, grid: Grid) -> GridDensity:
         """This mixture on `grid`, normalised there.

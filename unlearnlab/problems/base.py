@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Array, finite_vector, multiplier_vector, same_space
+from ..estimate import stderr
 from ..model import Tilt, require_model
 from ..newton import Dual
 from ..ratios import LogRatios
@@ -31,17 +32,39 @@ class ExponentialTable(NamedTuple):
     statistics: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Objective and constraints of a model, in the units of the problem.
 
-    Standard errors are zero on exact models.
+    Attributes:
+        objective: deviation from the retained model, nats.
+        constraints: (m,).
+        objective_stderr, constraints_stderr: standard errors; zero on exact models.
     """
 
     objective: float
     constraints: Array
     objective_stderr: float = 0.0
     constraints_stderr: Array | float = 0.0
+
+    @classmethod
+    def of(cls, objective: Any, constraints: Sequence[Any]) -> Evaluation:
+        """Floats or estimates, as `kl` returns them."""
+        return cls(
+            float(objective),
+            np.array([float(value) for value in constraints]),
+            stderr(objective),
+            np.array([stderr(value) for value in constraints]),
+        )
+
+    def __repr__(self) -> str:
+        errors = np.broadcast_to(self.constraints_stderr, self.constraints.shape)
+        pairs = zip(self.constraints, errors, strict=True)
+        constraints = ", ".join(f"{value:.4f} ± {error:.4f}" for value, error in pairs)
+        return (
+            f"Evaluation(objective {self.objective:.4f} ± {self.objective_stderr:.4f}, "
+            f"constraints {constraints})"
+        )
 
 
 class Problem(ABC):
@@ -78,7 +101,8 @@ class Problem(ABC):
         same_space(["retain", *(f"forget[{i}]" for i in range(len(forget)))], [retain, *forget])
         self.retain = retain
         self.forget = tuple(forget)
-        self._check_support()
+        if not retain.sampled:  # else the table is drawn, and checked, when the problem is solved
+            self._check_support()
         if (thresholds is None) == (relative is None):
             raise ValueError("give either thresholds= or relative=, not both or neither")
         name = "thresholds" if relative is None else "relative"
@@ -93,6 +117,8 @@ class Problem(ABC):
             )
         self.thresholds: Array = given
         self._check_thresholds()
+        if not retain.sampled:
+            self._check_distinct()
 
     def __repr__(self) -> str:
         return (
@@ -108,6 +134,10 @@ class Problem(ABC):
     @cached_property
     def atoms(self) -> LogRatios:
         """The retained model's atom table."""
+        if self.retain.sampled:
+            raise TypeError(
+                f"{self.retain!r} has no table of its own: solve draws a pool of samples for it"
+            )
         return self.retain.log_ratios(self.forget)
 
     @cached_property
@@ -168,6 +198,9 @@ class Problem(ABC):
 
     def _check_thresholds(self) -> None:  # noqa: B027 - a hook
         """Refuse thresholds on which the problem makes no sense."""
+
+    def _check_distinct(self) -> None:  # noqa: B027 - a hook
+        """Refuse to stay close to what is to be left."""
 
     # A strength is the coordinate in which the target is an exponential family or a difference:
     # the multipliers themselves, but for RU.
@@ -246,6 +279,11 @@ class Problem(ABC):
         other = copy(self)
         other.thresholds = thresholds
         return other
+
+    def on(self, retain: Any, forget: Sequence[Any], **changes: Any) -> Problem:
+        """The same problem on other models."""
+        options = {name: getattr(self, name) for name in self.options} | changes
+        return type(self)(retain, forget, self.thresholds, **options)
 
     def deeper(self) -> Problem | None:
         """The problem over a larger set, where the answer depends on its edge (FU's floor)."""

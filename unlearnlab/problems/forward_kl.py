@@ -81,13 +81,13 @@ class ForwardKL(Problem):
                     "q > 0 wherever q_i > 0"
                 )
 
-    def _check_thresholds(self) -> None:
+    def _check_distinct(self) -> None:
         self._refuse_equal()
 
     def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
         """KL(q‖p) and KL(q_i‖p)."""
-        constraints = [float(other.kl(model, seed=seed)) for other in self.forget]
-        return Evaluation(float(self.retain.kl(model, seed=seed)), np.array(constraints))
+        constraints = [other.kl(model, seed=seed) for other in self.forget]
+        return Evaluation.of(self.retain.kl(model, seed=seed), constraints)
 
     @cached_property
     def table(self) -> DifferenceTable:
@@ -141,10 +141,10 @@ class ForwardKL(Problem):
         """KL(q_i‖v_j) of v_j = e^{−T}q + (1 − e^{−T})δ_j, the extreme points of the floored set."""
         return self.table.vertex_values(self.floor)
 
-    def deeper(self) -> ForwardKL:
+    def deeper(self) -> Problem:
         """The same problem with 2T for T: how much of an answer is the floor's doing?"""
         twice = min(2 * self.floor, DEEPEST_FLOOR)
-        return ForwardKL(self.retain, self.forget, self.thresholds, floor=twice)
+        return self.on(self.retain, self.forget, floor=twice)
 
     def edge(self, near: Array | None = None) -> tuple[Tilt, Array]:
         """The optimum in contact with the floor, by an interior-point method in t.

@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike
 
 from ..blocks import map_blocks
 from ..errors import Array, Mask, finite_vector, multiplier_vector
+from ..estimate import Estimate
 from ..model import Tilt
 from ..newton import Dual, maximise, solved
 from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
 from .base import Evaluation, ExponentialTable, Problem
 
+DRAWS = 4096  # of a sampled model, for its expected likelihoods
 LARGEST_LOG_STATISTIC = 345.0  # e^345 squared is still a double: a Hessian of statistics exists
 
 
@@ -101,6 +103,8 @@ class Likelihood(Problem):
 
     def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
         """KL(p‖q) and E_p[ℓ_i]."""
+        if self.retain.sampled:
+            return self._evaluate_samples(model, seed)
         objective = float(model.kl(self.retain, seed=seed))
         if self._forbidden is None:
             return Evaluation(objective, model.expectation(self.table.statistics))
@@ -109,6 +113,17 @@ class Likelihood(Problem):
         with np.errstate(over="ignore"):
             values = np.exp([log_sum_exp(column) for column in terms.T])
         return Evaluation(objective, values)
+
+    def _evaluate_samples(self, model: Any, seed: int) -> Evaluation:
+        """E_p[ℓ_i] as a mean over draws of p, with ℓ_i from densities or from Lemma 2."""
+        objective = model.kl(self.retain, seed=seed) if model is not self.retain else 0.0
+        atoms = self.retain.log_ratios(
+            self.forget, atoms=model.sample(DRAWS, seed=seed + 1), seed=seed
+        )
+        values = np.exp(np.minimum(self.log_statistic(atoms), LARGEST_LOG_STATISTIC))
+        errors = values.std(axis=0) / np.sqrt(len(values))
+        constraints = [Estimate(*pair) for pair in zip(values.mean(axis=0), errors, strict=True)]
+        return Evaluation.of(objective, constraints)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """ℓ, on the cells that may hold mass."""

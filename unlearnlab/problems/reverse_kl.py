@@ -53,13 +53,13 @@ class ReverseKL(Problem):
                     "q_i > 0 wherever q > 0 (mix a little of q into it, or use Likelihood)"
                 )
 
-    def _check_thresholds(self) -> None:
+    def _check_distinct(self) -> None:
         self._refuse_equal()
 
     def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
         """KL(p‖q) and KL(p‖q_i)."""
-        constraints = [float(model.kl(other, seed=seed)) for other in self.forget]
-        return Evaluation(float(model.kl(self.retain, seed=seed)), np.array(constraints))
+        constraints = [model.kl(other, seed=seed) for other in self.forget]
+        return Evaluation.of(model.kl(self.retain, seed=seed), constraints)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""

@@ -1,0 +1,26 @@
+"""Rung 2: the same problems on diffusion models."""
+
+from .composed import ComposedModel
+from .exact import DiffusedMixture, PointMass
+from .finetune import Run, finetune
+from .model import DiffusionModel, wrap
+from .network import ScoreNetwork
+from .pool import Pool
+from .quadrature import RatioEstimate
+from .ratio import log_ratio
+from .schedule import Schedule
+
+__all__ = [
+    "ComposedModel",
+    "DiffusedMixture",
+    "DiffusionModel",
+    "PointMass",
+    "Pool",
+    "RatioEstimate",
+    "Run",
+    "Schedule",
+    "ScoreNetwork",
+    "finetune",
+    "log_ratio",
+    "wrap",
+]

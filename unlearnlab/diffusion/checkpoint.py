@@ -1,0 +1,131 @@
+"""Checkpoints: one safetensors file, whole or not at all, that only its own run can continue."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+NAME = "run.safetensors"
+FORMAT = "unlearnlab run 1"
+
+
+def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
+    """Write nested dicts and lists of tensors, numbers and strings; the old file stays until then.
+
+    Args:
+        identity: what a run must share with the checkpoint to continue it.
+    """
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(state, tensors)
+    header = {
+        "format": FORMAT,
+        "identity": json.dumps(identity, sort_keys=True),
+        "skeleton": json.dumps(skeleton),
+    }
+    content = save(tensors, metadata=header)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{NAME}.{os.getpid()}.partial"
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / NAME)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(folder: Path, identity: dict[str, Any]) -> Any:
+    """The state that `write` stored, on the CPU; None where there is no checkpoint.
+
+    Raises:
+        ValueError: the file is damaged, is not a checkpoint, or is of another run; it is left as it
+            is.
+    """
+    path = folder / NAME
+    for stray in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed while writing
+        stray.unlink(missing_ok=True)
+    if not path.exists():
+        return None
+    advice = "move it away or choose another folder; nothing was overwritten"
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error}); {advice}"
+        ) from None
+    if header.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no checkpoint of a run (format {header.get('format')!r}); {advice}"
+        )
+    stored = json.loads(header["identity"])
+    now = json.loads(json.dumps(identity, sort_keys=True))
+    for key in sorted(stored.keys() | now.keys()):
+        if stored.get(key) != now.get(key):
+            raise ValueError(
+                f"{path} is of another run: its {key} is {_short(stored.get(key))}, here it is "
+                f"{_short(now.get(key))}; {advice}"
+            )
+    return _unpack(json.loads(header["skeleton"]), tensors)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The structure of `value` in JSON, with its tensors moved into `tensors`."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_pack(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _unpack(skeleton: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = skeleton.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _unpack(item, tensors) for key, item in content}
+    if kind == "value":
+        return content
+    items = [_unpack(item, tensors) for item in content]
+    return items if kind == "list" else tuple(items)
+
+
+def to_cpu(value: Any) -> Any:
+    """A copy of nested state whose tensors are on the CPU, safe from later steps."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_cpu(item) for item in value)
+    return value
+
+
+def finite(state: Any) -> bool:
+    """Whether every tensor in nested state is finite."""
+    if isinstance(state, Tensor):
+        return not state.is_floating_point() or bool(torch.isfinite(state).all())
+    if isinstance(state, dict):
+        return all(finite(item) for item in state.values())
+    return not isinstance(state, list | tuple) or all(finite(item) for item in state)

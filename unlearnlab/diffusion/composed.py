@@ -1,0 +1,72 @@
+"""Composed models: a tilted q as a sum of scores, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import finite_vector
+from .model import DiffusionModel, require_comparable
+
+
+class ComposedModel(DiffusionModel):
+    """ε̂ = ε̂_q + Σu_i(ε̂_q − ε̂_{q_i}): the score of p ∝ q·Π(q/q_i)^{u_i} at the clean end.
+
+    Training-free reverse-KL unlearning, and negative guidance of scale u_i. At t > 0 the sum of
+    noised scores is not the score of the noised target (the composition gap), so ε̂ is no denoiser:
+    Lemma 3 does not give its KL, and Langevin corrector steps shrink the sampler's error only.
+
+    Args:
+        retain: q; forget: q_1..q_m; guidance: (m,) u ≥ 0.
+        corrector_steps: Langevin steps at each timestep after the sampler's own; 0 for none.
+
+    Source: [K] Appendix E.3; Du et al. 2023 for the corrector.
+    """
+
+    denoiser = False
+
+    def __init__(
+        self,
+        retain: DiffusionModel,
+        forget: Sequence[DiffusionModel],
+        guidance: ArrayLike,
+        *,
+        corrector_steps: int = 0,
+    ):
+        names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
+        require_comparable(names, [retain, *forget])
+        super().__init__(retain.shape, retain.schedule, retain.dtype, retain.device)
+        self.retain, self.forget = retain, tuple(forget)
+        self.guidance = finite_vector("guidance", guidance, len(forget), per="forget distribution")
+        self.corrector_steps = corrector_steps
+        self.rows = retain.rows
+
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(1 + Σu)ε̂_q − Σu_iε̂_{q_i}."""
+        own = self.retain.noise_prediction(x_t, t)
+        total = own
+        for scale, other in zip(self.guidance.tolist(), self.forget, strict=True):
+            if scale:
+                total = total + scale * (own - other.noise_prediction(x_t, t))
+        return total
+
+    def corrected(self, x_t: Tensor, t: int, generator: torch.Generator) -> Tensor:
+        """Langevin steps x ← x − (h/σ)ε̂ + √(2h)z with h = σ_t²/20, at one timestep."""
+        times = torch.full((len(x_t),), t, device=x_t.device)
+        sigma = float(self.schedule.noise[t])
+        h = LANGEVIN * sigma**2
+        for _ in range(self.corrector_steps):
+            z = torch.randn(x_t.shape, generator=generator).to(x_t)
+            with torch.no_grad():
+                drift = self.noise_prediction(x_t, times) / sigma
+            x_t = x_t - h * drift + (2 * h) ** 0.5 * z
+        return x_t
+
+    def __repr__(self) -> str:
+        return f"ComposedModel({self.retain!r}, guidance={self.guidance.round(4).tolist()})"
+
+
+LANGEVIN = 0.05  # step of the corrector relative to σ_t²

@@ -1,0 +1,152 @@
+"""Models whose noise prediction is known: noised Gaussian mixtures, and single points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..density.mixture import GaussianMixture
+from ..errors import SupportError
+from . import sampling
+from .model import DiffusionModel
+from .schedule import Schedule
+
+
+class DiffusedMixture(DiffusionModel):
+    """A Gaussian mixture under noising: its noise prediction and its density are exact.
+
+    At time t the mixture is Σ_j π_j N(α_tμ_j, α_t²Σ_j + σ_t²I), so ε̂ = −σ_t ∇log p_t is a
+    responsibility-weighted sum. It is computed in float64 and returned in `dtype`.
+
+    Args:
+        mixture: the distribution of the clean samples.
+        schedule: by default DDPM's.
+
+    Example:
+        >>> import torch, unlearnlab as ul
+        >>> exact = ul.GaussianMixture([1], [0], [1]).diffused(ul.Schedule())
+        >>> x, t = torch.tensor([[2.0]]), torch.tensor([500])
+        >>> bool(exact.noise_prediction(x, t) == exact.schedule.noise[500].float() * x)
+        True
+    """
+
+    def __init__(
+        self,
+        mixture: GaussianMixture,
+        schedule: Schedule | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ):
+        super().__init__((mixture.dim,), schedule or Schedule(), dtype, device)
+        self.mixture = mixture
+        variances, axes = np.linalg.eigh(mixture.covariances)
+
+        def held(array: Any) -> Tensor:
+            return torch.tensor(array, dtype=torch.float64, device=self.device)
+
+        self._means, self._axes, self._variances = map(held, (mixture.means, axes, variances))
+        self._log_weights = held(mixture.weights).log()
+
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """−σ_t ∇log p_t(x_t), exactly."""
+        x = x_t.double()
+        alpha, sigma = self.schedule.at(t, x[:, None])  # (B, 1, 1)
+        variances = alpha**2 * self._variances + sigma**2  # (B, k, d)
+        offsets = x[:, None] - alpha * self._means
+        along = torch.einsum("bki,kij->bkj", offsets, self._axes)
+        logs = self._log_weights - 0.5 * (along**2 / variances + variances.log()).sum(-1)
+        shares = torch.softmax(logs, dim=1)[:, :, None]
+        pull = torch.einsum("bkj,kij->bi", shares * along / variances, self._axes)
+        return (sigma[:, 0] * pull).to(self.dtype)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """(n,) log p(x) in float64, exactly."""
+        offsets = x.double()[:, None] - self._means
+        along = torch.einsum("bki,kij->bkj", offsets, self._axes)
+        logs = (along**2 / self._variances + (2 * torch.pi * self._variances).log()).sum(-1)
+        return torch.logsumexp(self._log_weights - 0.5 * logs, dim=1)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | None = None,
+        steps: int = 50,
+        seed: int = 0,
+        quasi: bool = False,
+    ) -> Tensor:
+        """n draws of the mixture itself; with `sampler=`, by that sampler."""
+        if sampler is not None:
+            return super().sample(n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
+        if quasi:
+            draws = self._quasi_draws(n, seed)
+        else:
+            draws = torch.from_numpy(self.mixture.sample(n, seed=seed))
+        return draws.to(self.device, self.dtype)
+
+    def _quasi_draws(self, n: int, seed: int) -> Tensor:
+        """One quasi-random number picks the component, the others the point in it."""
+        z = sampling.quasi_normal(n, self.dim + 1, seed).to(self.device)
+        edges = torch.cumsum(self._log_weights.exp(), 0)[:-1]
+        j = torch.searchsorted(edges, torch.special.ndtr(z[:, 0].contiguous()))
+        along = z[:, 1:] * self._variances[j].sqrt()
+        return self._means[j] + torch.einsum("nij,nj->ni", self._axes[j], along)
+
+    def __repr__(self) -> str:
+        return f"DiffusedMixture({self.mixture!r})"
+
+
+class PointMass(DiffusionModel):
+    """All mass on one point x, such as an image to forget: ε̂ = (x_t − α_tx)/σ_t.
+
+    It has no log-ratio to a density, so `solve` refuses it; `finetune` takes it as a constraint of
+    `ForwardKL`. KL(δ_x‖p) is infinite and grows like (d/2)γ with the largest log-SNR: what is
+    computed is its part on the schedule's range, so set thresholds relative to the pretrained
+    model's value.
+
+    Args:
+        x: the point, of the shape of one sample.
+        schedule: by default DDPM's.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        schedule: Schedule | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ):
+        point = torch.as_tensor(x, dtype=dtype, device=device)
+        if point.ndim == 0 or not torch.isfinite(point).all():
+            raise ValueError(f"x must be one finite sample, with at least one axis; got {x!r:.60}")
+        super().__init__(point.shape, schedule or Schedule(), dtype, device)
+        self.x = point
+
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(x_t − α_tx)/σ_t: the noise itself, when x_t is the noised point."""
+        alpha, sigma = self.schedule.at(t, x_t)
+        return (x_t - alpha * self.x) / sigma
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | None = None,
+        steps: int = 50,
+        seed: int = 0,
+        quasi: bool = False,
+    ) -> Tensor:
+        """The point, n times."""
+        return self.x.expand(n, *self.shape).clone()
+
+    def log_ratios(self, forget: Any, *, atoms: Any = None, seed: int = 0) -> Any:
+        """Refused: a point has no density."""
+        raise SupportError("a PointMass has no density, so no log-ratios: it cannot be retained")
+
+    def __repr__(self) -> str:
+        return f"PointMass(shape={self.shape})"

@@ -1,0 +1,362 @@
+"""finetune(): train a student on an unlearning problem, by any of its algorithms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from ..dual import solve
+from ..errors import Array, finite_vector
+from ..problems import Evaluation, Likelihood, Problem, ReverseKL, require_problem
+from ..solution import Solution
+from . import checkpoint
+from .composed import ComposedModel
+from .model import DiffusionModel, require_comparable
+from .objectives import LARGEST_SUM, Denoising, DualOnlyObjective, Objective, primal_dual
+from .pool import Pool
+from .status import Status, diagnose
+from .train import Loop, Settings, Trained, make_accelerator, require_seeds
+
+METHODS = ("primal-dual", "tilt", "dual-only")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        problem: what was asked.
+        student: the unlearned model.
+        multipliers: (m,) at the end.
+        history: arrays over rounds: loss (R,), objective (R,), constraints, stderr, multipliers
+            (R, m); what the training batches showed.
+        status: converged, violated, saturating, oscillating, plateau or diverged.
+        reason: what in the history says so.
+        evaluation: objective and constraints of the student on samples of its own, with standard
+            errors; None when not asked for.
+    """
+
+    problem: Problem
+    student: Any
+    multipliers: Array
+    history: dict[str, Array]
+    status: str
+    reason: str
+    evaluation: Evaluation | None = None
+
+    @property
+    def advice(self) -> str:
+        """What the status means and what to do."""
+        return Status(self.status, self.reason).advice
+
+    def __repr__(self) -> str:
+        multipliers = np.array2string(self.multipliers, precision=4)
+        lines = [
+            f"Run on {type(self.problem).__name__}: {self.status} ({self.reason})",
+            f"  advice       {self.advice}",
+            f"  multipliers  {multipliers}",
+        ]
+        if self.evaluation is not None:
+            lines.append(f"  held out     {self.evaluation}")
+        return "\n".join(lines)
+
+
+def finetune(
+    problem: Problem | Sequence[Problem],
+    student: Any = None,
+    *,
+    method: str = "primal-dual",
+    steps: int = 1500,
+    batch: int = 256,
+    lr: float = 1e-3,
+    dual_lr: float = 0.05,
+    dual_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    multipliers: ArrayLike | None = None,
+    seed: int | Sequence[int] = 0,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    evaluate: bool = True,
+    objective: Objective | None = None,
+    accelerator: Any = None,
+    progress: bool | None = None,
+    **settings: Any,
+) -> Any:
+    """Train a student on an unlearning problem.
+
+    * "primal-dual": Algorithms D.1 (`ReverseKL`, eqs. 28–30), D.2 (`ForwardKL`, eqs. 31–34) and D.3
+      (`Likelihood`, eqs. 35–37): gradient steps on the Lagrangian in the student's parameters,
+      and λ_i ← [λ_i + η·violation_i]₊.
+    * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the
+      optimum. The multipliers are the pool's.
+    * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained.
+
+    Args:
+        problem: on diffusion models; or K problems that differ in their thresholds alone, for a
+            student stacked K times.
+        student: a model with parameters, such as a copy of the retained network. It is copied.
+        steps, batch, lr: primal steps, samples a step, learning rate of AdamW.
+        dual_lr: η, for multipliers in nats: λ for RU and FU, λ·b for LU. 0 keeps them fixed.
+        dual_optimizer: instead, any torch optimiser made from the parameters, with maximize=True.
+        multipliers: (m,) or (K, m) to start from; 0 by default.
+        seed: of all that is random; one for each member of a stacked student.
+        folder: where to keep a checkpoint. With `resume`, a run found there is continued.
+        evaluate: whether to evaluate the student on samples of its own at the end.
+        objective: a training objective of your own, in place of the method's.
+        accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
+        settings: primal_steps, accumulation, average, warmup, clip, save_every of `Settings`.
+
+    Returns:
+        A `Run`, or a list of K.
+
+    Raises:
+        TypeError, ValueError: models that do not fit together, named; a folder that holds another
+            run; an unknown method or setting.
+
+    Source: [K] Appendices D and E.3.
+    """
+    problems = _problems(problem)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    pupil = _student(student, problems, method)
+    first, members = problems[0], len(problems)
+    options = Settings(steps, lr, require_seeds(seed, members), **settings)
+    device = first.retain.device
+    accelerator = accelerator or make_accelerator(device)
+    start = _start(multipliers, members, first.m)
+    if method == "tilt":
+        solutions = [solve(each) for each in problems]
+        start = np.stack([found.multipliers for found in solutions])
+        goal = objective or _tilt(problems, solutions, batch)
+    elif method == "dual-only":
+        goal = objective or DualOnlyObjective(problems, batch)
+    else:
+        goal = objective or primal_dual(first, problems, batch)
+    thresholds = torch.tensor(np.stack([each.thresholds for each in problems]))
+    # LU's multipliers have units of nats/b: the dual optimiser sees λ·b and relative violations.
+    scale = thresholds if isinstance(first, Likelihood) else torch.ones_like(thresholds)
+    weights = nn.Parameter((torch.tensor(start) * scale).to(device))
+    dual = None if method == "tilt" else _dual(weights, dual_lr, dual_optimizer)
+
+    def violation(constraints: torch.Tensor) -> torch.Tensor:
+        return first.sense * (thresholds - constraints) / scale
+
+    loop = Loop(
+        pupil,
+        goal,
+        options,
+        weights,
+        scale.to(device),
+        violation,
+        accelerator,
+        dual,
+        _folder(folder, resume),
+        _identity(problems, method, pupil, options, batch, dual, start),
+        progress,
+    )
+    trained = loop.run()
+    return _runs(problem, problems, trained, method, dual is None, evaluate)
+
+
+def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
+    problems = list(problem) if isinstance(problem, Sequence) else [problem]
+    if not problems:
+        raise ValueError("problem is an empty list: give at least one")
+    for one in problems:
+        require_problem(one)
+        require_comparable(
+            ["retain", *(f"forget[{i}]" for i in range(one.m))], [one.retain, *one.forget]
+        )
+        same = (
+            type(one) is type(problems[0])
+            and one.retain is problems[0].retain
+            and one.forget == problems[0].forget
+        )
+        if not same:
+            raise ValueError(
+                "problems trained side by side must be of one class and share their models; "
+                f"got {one!r} beside {problems[0]!r}"
+            )
+    return problems
+
+
+def _student(student: Any, problems: list[Problem], method: str) -> Any:
+    """The student to train, apart from the retained model."""
+    retain, forget = problems[0].retain, problems[0].forget
+    if method == "dual-only":
+        if student is not None or len(problems) > 1 or not isinstance(problems[0], ReverseKL):
+            raise ValueError(
+                "method='dual-only' takes one ReverseKL problem and no student: the composed model "
+                "is its own minimiser"
+            )
+        return _Composed(retain, forget)
+    if not isinstance(student, nn.Module) or not isinstance(student, DiffusionModel):
+        raise TypeError(
+            "student must be a diffusion model with parameters, such as a ScoreNetwork; got "
+            f"{type(student).__name__}"
+        )
+    require_comparable(["student", "retain"], [student, retain])
+    members = getattr(student, "members", 1)
+    if members != len(problems):
+        raise ValueError(
+            f"student has {members} members but there are {len(problems)} problems; use "
+            f"student.stack({len(problems)})"
+        )
+    return student.for_training()
+
+
+class _Composed(ComposedModel, nn.Module):
+    """A composed model in the place of a student: it has no parameters to train."""
+
+    def __init__(self, retain: DiffusionModel, forget: Sequence[DiffusionModel]):
+        nn.Module.__init__(self)
+        ComposedModel.__init__(self, retain, forget, np.zeros(len(forget)))
+
+
+def _start(multipliers: ArrayLike | None, members: int, m: int) -> Array:
+    """(K, m) multipliers to begin with."""
+    given = np.asarray(0.0 if multipliers is None else multipliers, dtype=np.float64)
+    if given.ndim == 2 and given.shape != (members, m):
+        raise ValueError(f"multipliers must have shape {(members, m)}; got {given.shape}")
+    rows = given if given.ndim == 2 else [given] * members
+    table = np.stack([finite_vector("multipliers", r, m, per="forget distribution") for r in rows])
+    if (table < 0).any():
+        raise ValueError(f"multipliers must not be negative; got {table.tolist()}")
+    return table
+
+
+def _dual(
+    weights: nn.Parameter,
+    dual_lr: float,
+    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None,
+) -> torch.optim.Optimizer | None:
+    if make is None:
+        return torch.optim.SGD([weights], lr=dual_lr, maximize=True) if dual_lr else None
+    optimizer = make([weights])
+    if not all(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError(
+            f"dual_optimizer must maximise: make {type(optimizer).__name__} with maximize=True"
+        )
+    return optimizer
+
+
+def _tilt(problems: list[Problem], solutions: list[Solution], batch: int) -> Objective:
+    evidence = [found.evidence for found in solutions]
+    targets = [one.target for one in evidence if one is not None]
+    weights = np.stack([one.probabilities for one in targets])
+    return Denoising(problems[0].retain, len(problems), batch, targets[0].x, weights)
+
+
+def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+    if folder is None:
+        if resume:
+            raise ValueError("resume=True needs folder=, where the run's checkpoint lies")
+        return None
+    path = Path(folder)
+    if not resume and (path / checkpoint.NAME).exists():
+        raise ValueError(
+            f"folder {path} already holds a run; resume=True continues it, another folder starts "
+            "anew; nothing was overwritten"
+        )
+    return path
+
+
+def _identity(
+    problems: list[Problem],
+    method: str,
+    student: nn.Module,
+    settings: Settings,
+    batch: int,
+    dual: torch.optim.Optimizer | None,
+    start: Array,
+) -> dict[str, Any]:
+    """What a run must share with a checkpoint to continue it."""
+    first = problems[0]
+    shown = {} if dual is None else {k: repr(v) for k, v in sorted(dual.defaults.items())}
+    return {
+        "problem": type(first).__name__,
+        "options": {name: getattr(first, name) for name in first.options},
+        "models": [repr(first.retain), *map(repr, first.forget)],
+        "thresholds": [one.thresholds.tolist() for one in problems],
+        "method": method,
+        "student": [[name, list(p.shape)] for name, p in student.named_parameters()],
+        "settings": asdict(settings) | {"save_every": None},
+        "batch": batch,
+        "dual optimiser": [type(dual).__name__, shown],
+        "first multipliers": start.tolist(),
+    }
+
+
+def _runs(
+    problem: Any,
+    problems: list[Problem],
+    trained: Trained,
+    method: str,
+    fixed: bool,
+    evaluate: bool,
+) -> Any:
+    """One `Run` for each member."""
+    students = [trained.student]
+    if len(problems) > 1:
+        students = trained.student.unstack()
+    runs = []
+    for k, (one, student) in enumerate(zip(problems, students, strict=True)):
+        history = {key: values[:, k].numpy() for key, values in trained.history.items()}
+        multipliers = trained.multipliers[k].numpy()
+        if isinstance(student, ComposedModel):
+            slack = 1 - multipliers.sum()
+            student = ComposedModel(one.retain, one.forget, multipliers / slack)
+        else:
+            student.requires_grad_(False)
+            # Denoising losses have the denoiser of some distribution as their minimiser.
+            student.denoiser = method == "tilt" or not isinstance(one, ReverseKL | Likelihood)
+        edge = isinstance(one, ReverseKL) and multipliers.sum() > 0.999 * LARGEST_SUM
+        evaluation = one.evaluate(student, seed=10_007) if evaluate else None
+        status = _status(one, history, evaluation, method, edge, fixed, trained.diverged)
+        runs.append(Run(one, student, multipliers, history, *status, evaluation))
+    return runs if isinstance(problem, Sequence) else runs[0]
+
+
+def _status(
+    problem: Problem,
+    history: dict[str, Array],
+    evaluation: Evaluation | None,
+    method: str,
+    edge: bool,
+    fixed: bool,
+    diverged: str | None,
+) -> Status:
+    if method == "tilt" and diverged is None:
+        return _tilt_status(problem, evaluation)
+    violations = problem.sense * (problem.thresholds - history["constraints"])
+    return diagnose(
+        violations,
+        history["stderr"],
+        history["multipliers"],
+        problem.thresholds,
+        at_edge=edge,
+        fixed=fixed,
+        diverged=diverged,
+    )
+
+
+def _tilt_status(problem: Problem, evaluation: Evaluation | None) -> Status:
+    """Tilt asks nothing of the constraints in training: its evaluation tells."""
+    if evaluation is None:
+        return Status("converged", "not evaluated: the constraints are the pool's")
+    missed = problem.sense * (problem.thresholds - evaluation.constraints)
+    slack = np.maximum(0.05 * problem.thresholds, 3 * np.asarray(evaluation.constraints_stderr))
+    if (missed > slack).any():
+        i = int(np.argmax(missed - slack))
+        return Status("violated", f"the student misses constraint {i} by {missed[i]:.3g}")
+    return Status("converged", "the student meets the constraints within their errors")
+
+
+__all__ = ["Pool", "Run", "finetune"]

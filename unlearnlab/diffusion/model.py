@@ -1,0 +1,214 @@
+"""What every diffusion model provides, whatever predicts its noise."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import same_space
+from ..estimate import Estimate
+from ..model import Tilt
+from ..ratios import LogRatios
+from . import quadrature, sampling
+from .schedule import Schedule
+
+
+class Space(NamedTuple):
+    """What two diffusion models must share to be compared."""
+
+    shape: tuple[int, ...]
+    schedule: Schedule
+    dtype: torch.dtype
+    device: torch.device
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"samples of shape {self.shape}, {self.schedule}, {kind} on {self.device}"
+
+
+class DiffusionModel(ABC):
+    """A distribution given by its noise prediction ε̂(x_t, t); its score is −ε̂/σ_t.
+
+    Attributes:
+        shape: of one sample.
+        schedule: the noising x_t = α_tx + σ_tε.
+        dtype, device: of samples and predictions.
+        denoiser: whether ε̂ is E[ε|x_t] of the model's own samples. Networks trained by denoising
+            are; composed scores and fine-tuned students are not, and Lemma 3 does not hold
+            for them.
+        rows: most samples in one call of the network.
+    """
+
+    sampled = True
+    denoiser = True
+    rows = 1 << 16
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        schedule: Schedule,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ):
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
+        self.shape = tuple(int(n) for n in shape)
+        self.schedule = schedule
+        self.dtype = dtype
+        self.device = torch.empty(0, device=device).device
+
+    @abstractmethod
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """ε̂ (B, *shape) of x_t (B, *shape) at timesteps t (B,) in 0, ..., T − 1."""
+
+    @property
+    def space(self) -> Space:
+        """Shape, schedule, dtype and device."""
+        return Space(self.shape, self.schedule, self.dtype, self.device)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one sample."""
+        return math.prod(self.shape)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A description, ready for JSON; a diffusion model has no table of numbers to save."""
+        return {"model": repr(self), "shape": list(self.shape)}, {}
+
+    def log_density(self, x: Tensor) -> Tensor | None:
+        """(n,) log p(x) in float64 where it is known in closed form; None elsewhere."""
+        return None
+
+    def corrected(self, x_t: Tensor, t: int, generator: torch.Generator) -> Tensor:
+        """x_t moved towards the model's law at timestep t, after a sampler's step; a hook."""
+        return x_t
+
+    def sample(
+        self,
+        n: int,
+        *,
+        sampler: str | None = None,
+        steps: int = 50,
+        seed: int = 0,
+        quasi: bool = False,
+    ) -> Tensor:
+        """n draws (n, *shape).
+
+        Args:
+            sampler: "ddim" (deterministic; the default), "ddpm" (ancestral).
+            steps: how many timesteps it visits.
+            quasi: start from quasi-random noise. Means over all n draws are then more accurate than
+                over independent ones, and their usual standard errors too wide.
+        """
+        sampler = sampler or "ddim"
+        return sampling.run(self, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)[0]
+
+    def kl(
+        self,
+        other: Any,
+        *,
+        kind: str = "point",
+        seed: int = 0,
+        samples: int = 1 << 14,
+        steps: int = 50,
+    ) -> Estimate:
+        """KL(self‖other) in nats; see `unlearnlab.kl`."""
+        require_comparable(["p", "q"], [self, other])
+        if kind == "path":
+            return sampling.path_kl(self, other, samples=samples, steps=steps, seed=seed)
+        if kind != "point":
+            raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
+        if self.denoiser:
+            return quadrature.kl(self, other, samples=samples, seed=seed)
+        return sampling.flow_kl(self, other, samples=min(samples, 4096), steps=steps, seed=seed)
+
+    def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
+        """The table of log q/q_i at `atoms` (n, *shape), by default draws of this model."""
+        from .pool import tabulate  # pools are made of models
+
+        return tabulate(self, forget, self.sample(1 << 12, seed=seed) if atoms is None else atoms)
+
+    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
+        """This model and `forget` as weights on a common pool of samples; see `pool.draw`."""
+        from .pool import draw
+
+        return draw(self, forget, size=pool, seed=seed)
+
+    def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
+        """The composed model of a tilt p ∝ q·Π(q/q_i)^{u_i}, else a weighted pool."""
+        from .composed import ComposedModel
+        from .pool import Pool
+
+        if tilt.guidance is not None:
+            return ComposedModel(self, atoms.points.forget, tilt.guidance)
+        return Pool(atoms.log_weights + tilt.log_weights, atoms)
+
+
+class Wrapped(DiffusionModel):
+    """A user's noise prediction as a model; see `wrap`."""
+
+    def __init__(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        schedule: Schedule,
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        device: str | torch.device,
+    ):
+        super().__init__(shape, schedule, dtype, device)
+        self.function = function
+
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the user's function says."""
+        return self.function(x_t, t)
+
+    def __repr__(self) -> str:
+        return f"Wrapped({getattr(self.function, '__name__', type(self.function).__name__)})"
+
+
+def wrap(
+    function: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    shape: int | Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> Wrapped:
+    """Any noise prediction as a diffusion model.
+
+    Args:
+        function: (x_t (B, *shape), t (B,)) → ε̂ (B, *shape).
+        schedule: the one it was trained with.
+        shape: of one sample.
+
+    Raises:
+        TypeError: not callable.
+        ValueError: a trial call returns something else than noise of the shape of x_t.
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable as f(x_t, t); got {type(function).__name__}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    model = Wrapped(function, schedule, sizes, dtype, device)
+    x = torch.zeros(2, *sizes, dtype=dtype, device=model.device)
+    with torch.no_grad():
+        out = function(x, torch.zeros(2, dtype=torch.long, device=model.device))
+    if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != dtype:
+        got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(
+            f"function must return noise of the shape and dtype of x_t, {dtype} {tuple(x.shape)}; "
+            f"a trial call returned {got}"
+        )
+    return model
+
+
+def require_comparable(names: Sequence[str], models: Sequence[Any]) -> None:
+    """Refuse models that are no diffusion models, or differ in shape, schedule, dtype or device."""
+    for name, model in zip(names, models, strict=True):
+        if not isinstance(model, DiffusionModel):
+            raise TypeError(f"{name} must be a diffusion model; got {type(model).__name__}")
+    same_space(names, models)

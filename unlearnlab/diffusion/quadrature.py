@@ -1,0 +1,160 @@
+"""One quadrature over log-SNR, two lemmas: KL divergences and log-ratios of diffusion models.
+
+Both are ½∫(·)dγ over the schedule's range. On a finite range [γ_0, γ_1] an integral is the
+difference of the noised quantities at its ends: what is missing is estimated from the integrand at
+the ends, where it falls like e^{−|γ|}, and reported as truncation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..estimate import Estimate
+
+if TYPE_CHECKING:
+    from .model import DiffusionModel
+
+LEVELS = 128  # nodes of the trapezoid rule: a seventh of a nat of log-SNR each, for DDPM
+LEVELS_EACH = 16  # of which one sample of a KL visits every eighth
+
+
+class RatioEstimate(NamedTuple):
+    """Log-ratios with what they are worth, (n,) or (n, m) tensors in nats."""
+
+    value: Tensor
+    stderr: Tensor
+    truncation: Tensor
+
+
+def predict(model: DiffusionModel | Gaussian, x_t: Tensor, t: Tensor) -> Tensor:
+    """ε̂ without gradients, in calls of at most `model.rows` samples."""
+    with torch.no_grad():
+        parts = [
+            model.noise_prediction(x, s)
+            for x, s in zip(x_t.split(model.rows), t.split(model.rows), strict=True)
+        ]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def square(x: Tensor) -> Tensor:
+    """(B,) squared norms in float64."""
+    return x.double().flatten(1).square().sum(1)
+
+
+def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Estimate:
+    """Lemma 3, eq. (29): KL(p‖q) = ½∫E‖ε̂_p − ε̂_q‖²dγ, x_t ~ p noised, both exact denoisers.
+
+    Each sample visits every eighth node, from a random first one.
+    """
+    x = p.sample(samples, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    nodes, weights = p.schedule.nodes(LEVELS)
+    stride = -(-len(nodes) // LEVELS_EACH)
+    first = torch.randint(stride, (samples,), generator=generator)
+    totals = torch.zeros(samples, dtype=torch.float64, device=x.device)
+    for level in range(LEVELS_EACH):
+        k = first + stride * level
+        inside = k < len(nodes)
+        index = k.clamp(max=len(nodes) - 1)
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        weight = (stride * weights[index] * inside).to(x.device)
+        totals += weight * _deviation(p, q, x, nodes[index].to(x.device), noise)
+    ends = 0.0
+    for t in (nodes[0], nodes[-1]):
+        some = x[:4096]
+        noise = torch.randn(some.shape, generator=generator).to(x)
+        at_end = _deviation(p, q, some, t.expand(len(some)).to(x.device), noise)
+        ends += 0.5 * float(at_end.mean())
+    return Estimate(float(totals.mean()), float(totals.std()) / samples**0.5, ends)
+
+
+def _deviation(p: DiffusionModel, q: DiffusionModel, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """(B,) ‖ε̂_p − ε̂_q‖² at x noised to t."""
+    x_t = p.schedule.noised(x, t, noise)
+    return square(predict(p, x_t, t) - predict(q, x_t, t))
+
+
+def log_ratios(
+    x: Tensor,
+    p: DiffusionModel,
+    others: Sequence[DiffusionModel | Gaussian],
+    *,
+    levels: int = LEVELS,
+    noises: int = 512,
+    replicates: int = 4,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> RatioEstimate:
+    """Lemma 2: log p(x)/p_i(x) = ½∫E_ε[‖ε − ε̂_i(x_t)‖² − ‖ε − ε̂_p(x_t)‖²]dγ, (n, m).
+
+    The noise is a lattice of quasi-random points with its mirror image, shifted at random for each
+    x and node, and the same for all models; `replicates` independent shifts give the error.
+    """
+    nodes, weights = p.schedule.nodes(levels)
+    generator = torch.Generator().manual_seed(seed)
+    points = max(1, noises // (2 * replicates))
+    lattice = torch.quasirandom.SobolEngine(p.dim).draw(points, dtype=torch.float64)
+    shape = (len(x), replicates, len(others))
+    totals = torch.zeros(shape, dtype=torch.float64, device=x.device)
+    ends = torch.zeros(len(x), len(others), dtype=torch.float64, device=x.device)
+    at_once = max(1, p.rows // (2 * points * replicates))
+    for k, (t, weight) in enumerate(zip(nodes.tolist(), weights.tolist(), strict=True)):
+        for start in range(0, len(x), at_once):
+            some = x[start : start + at_once]
+            eps = _noise(lattice, len(some) * replicates, generator).reshape(-1, *p.shape).to(x)
+            times = torch.full((len(eps),), t, device=x.device)
+            x_t = p.schedule.noised(some.repeat_interleave(len(eps) // len(some), 0), times, eps)
+            own = square(eps - predict(p, x_t, times))
+            gains = torch.stack(
+                [square(eps - predict(other, x_t, times)) - own for other in others], 1
+            )
+            means = gains.reshape(len(some), replicates, -1, len(others)).mean(2)
+            totals[start : start + at_once] += weight * means
+            if k in (0, len(nodes) - 1):
+                ends[start : start + at_once] += 0.5 * means.mean(1)
+        if progress is not None:
+            progress(k + 1, len(nodes))
+    return RatioEstimate(totals.mean(1), totals.std(1) / replicates**0.5, ends)
+
+
+def _noise(lattice: Tensor, shifts: int, generator: torch.Generator) -> Tensor:
+    """(shifts, 2·points, D) standard normal draws: the lattice, shifted modulo 1, and mirrored."""
+    shift = torch.rand(shifts, 1, lattice.shape[1], generator=generator, dtype=torch.float64)
+    half = torch.special.ndtri(((lattice + shift) % 1).clamp(1e-12, 1 - 1e-12))
+    return torch.cat([half, -half], dim=1)
+
+
+def log_density(
+    x: Tensor, model: DiffusionModel, *, seed: int = 0, **options: Any
+) -> RatioEstimate:
+    """log p(x) (n,) of a denoiser, by Lemma 2 against the Gaussian with its mean and spread."""
+    reference = Gaussian(model, seed=seed)
+    ratio = log_ratios(x, model, [reference], seed=seed, **options)
+    value = reference.log_density(x) + ratio.value[:, 0]
+    return RatioEstimate(value, ratio.stderr[:, 0], ratio.truncation[:, 0])
+
+
+class Gaussian:
+    """N(mean, diag spread²) with the moments of a model: density and noise prediction."""
+
+    def __init__(self, model: DiffusionModel, *, seed: int):
+        draws = model.sample(2048, seed=seed).double()
+        self.mean, self.spread = draws.mean(0), draws.std(0).clamp(min=1e-3)
+        self.schedule, self.rows = model.schedule, model.rows
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """(n,) in float64."""
+        whitened = (x.double() - self.mean) / self.spread
+        scale = (self.spread * math.sqrt(2 * math.pi)).log().sum()
+        return -0.5 * square(whitened) - scale
+
+    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """σ(x_t − αμ)/(α²s² + σ²)."""
+        alpha, sigma = self.schedule.at(t, x_t.double())
+        score = (x_t - alpha * self.mean) / (alpha**2 * self.spread**2 + sigma**2)
+        return (sigma * score).to(x_t.dtype)

@@ -1,0 +1,156 @@
+"""Variance-preserving noise schedules, one object for every sampler and every quadrature."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+SPACINGS = ("leading", "trailing", "linspace", "log_snr")
+
+
+class Schedule:
+    """x_t = α_t x + σ_t ε with α_t² = Π_{s≤t}(1 − β_s), σ_t² = 1 − α_t², t = 0, ..., T − 1.
+
+    The log-SNR γ_t = log α_t²/σ_t² falls from clean to noise; every integral of the package runs
+    over it. Schedules with equal numbers are equal.
+
+    Args:
+        betas: (T,) β in (0, 1); by default DDPM's, linear from 1e-4 to 0.02 in 1000 steps.
+        spacing: which timesteps a shorter sampler visits: "leading", "trailing" or "linspace", as
+            in diffusers' schedulers, or "log_snr".
+        steps_offset: added to "leading" timesteps (1 for Stable Diffusion).
+
+    Raises:
+        ValueError: betas outside (0, 1), or an unknown spacing.
+
+    Example:
+        >>> import unlearnlab as ul
+        >>> schedule = ul.Schedule()
+        >>> len(schedule), [round(float(g), 3) for g in schedule.log_snr[[0, 500, 999]]]
+        (1000, [9.21, -2.483, -10.12])
+    """
+
+    def __init__(
+        self,
+        betas: ArrayLike | None = None,
+        *,
+        spacing: str = "leading",
+        steps_offset: int = 0,
+    ):
+        values = np.linspace(1e-4, 0.02, 1000) if betas is None else betas
+        beta = np.asarray(values, dtype=np.float64)
+        if beta.ndim != 1 or len(beta) < 2 or not ((beta > 0) & (beta < 1)).all():
+            raise ValueError(
+                "betas must be a vector of two or more numbers strictly between 0 and 1; got "
+                f"shape {beta.shape}, {np.array2string(beta, threshold=6)} (a schedule with zero "
+                "signal at its end has no log-SNR there: leave out its last step)"
+            )
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
+        self.spacing = spacing
+        self.steps_offset = steps_offset
+        log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
+        self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
+        self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
+        self._key = (beta.tobytes(), spacing, steps_offset)
+
+    @classmethod
+    def from_scheduler(cls, scheduler: Any) -> Schedule:
+        """The schedule of any diffusers scheduler, or of its config.
+
+        Raises:
+            TypeError: no betas can be read off it.
+        """
+        config = getattr(scheduler, "config", scheduler)
+        if getattr(scheduler, "betas", None) is None:
+            if not hasattr(config, "get") or "beta_schedule" not in config:
+                raise TypeError(
+                    "scheduler must be a diffusers scheduler with betas, or its config; got "
+                    f"{type(scheduler).__name__}"
+                )
+            from diffusers import DDPMScheduler
+
+            scheduler = DDPMScheduler.from_config(dict(config))
+        spacing = config.get("timestep_spacing", "leading")
+        betas = scheduler.betas.double().numpy()
+        return cls(betas, spacing=spacing, steps_offset=config.get("steps_offset", 0))
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schedule) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        low, high = float(self._log_snr[-1]), float(self._log_snr[0])
+        return f"Schedule({len(self)} steps, log-SNR {high:.2f} to {low:.2f})"
+
+    @property
+    def log_snr(self) -> Tensor:
+        """(T,) γ_t in float64, falling."""
+        return self._log_snr
+
+    @cached_property
+    def signal(self) -> Tensor:
+        """(T,) α_t in float64."""
+        return torch.sqrt(self.alphas_cumprod)
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """(T,) σ_t in float64."""
+        return torch.sigmoid(-self._log_snr).sqrt()
+
+    def at(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t and σ_t for timesteps t (B,), shaped to multiply `like` (B, ...)."""
+        shape = (-1,) + (1,) * (like.ndim - 1)
+        index = t.cpu()
+        alpha, sigma = self.signal[index], self.noise[index]
+        return alpha.reshape(shape).to(like), sigma.reshape(shape).to(like)
+
+    def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = α_t x + σ_t ε for timesteps t (B,)."""
+        alpha, sigma = self.at(t, x)
+        return alpha * x + sigma * noise
+
+    def timesteps(self, steps: int, *, spacing: str | None = None) -> list[int]:
+        """The timesteps that a sampler of `steps` steps visits, from noise to data.
+
+        "log_snr" makes equal steps of log-SNR, as far as the schedule's own allow.
+        """
+        total = len(self)
+        if not 1 <= steps <= total:
+            raise ValueError(f"steps must lie between 1 and {total}; got {steps!r}")
+        spacing = spacing or self.spacing
+        if spacing == "log_snr":
+            return self.nodes(steps)[0].flip(0).tolist()
+        if spacing == "leading":
+            visited: Any = np.arange(steps) * (total // steps) + self.steps_offset
+        elif spacing == "trailing":
+            visited = np.round(np.arange(total, 0, -total / steps))[::-1] - 1
+        else:
+            visited = np.linspace(0, total - 1, steps).round()
+        return [int(t) for t in np.minimum(visited, total - 1)[::-1]]
+
+    def nodes(self, count: int) -> tuple[Tensor, Tensor]:
+        """Timesteps about equally far apart in log-SNR, with trapezoid weights ½Δγ.
+
+        Returns:
+            timesteps (K,) rising, K ≤ count, both ends included, and weights (K,) in float64 such
+            that ½∫f dγ over the schedule's range is Σ_k weights[k]·f(γ[k]).
+        """
+        even = torch.linspace(float(self.log_snr[0]), float(self.log_snr[-1]), count)
+        nearest = torch.searchsorted(-self.log_snr, -even.double()).clamp(max=len(self) - 1)
+        t = torch.unique(torch.cat([torch.tensor([0]), nearest, torch.tensor([len(self) - 1])]))
+        gaps = -torch.diff(self.log_snr[t])
+        weights = torch.zeros(len(t), dtype=torch.float64)
+        weights[1:] += gaps / 4
+        weights[:-1] += gaps / 4
+        return t, weights

@@ -1,0 +1,107 @@
+"""What a run's history says of it: six states, each with a sentence to act on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import Array
+
+ADVICE = {
+    "converged": "constraints hold within their errors and the multipliers have settled",
+    "violated": "a constraint is missed at the end: train longer, raise dual_lr, or start from the "
+    "multipliers of solve()",
+    "saturating": "a multiplier sits at the edge of its domain: the thresholds ask for more than "
+    "this problem or student can give; loosen them",
+    "oscillating": "multipliers and constraints swing about their values: lower dual_lr, raise "
+    "primal_steps, or use a damped dual optimiser such as nuPI",
+    "plateau": "a multiplier keeps rising while its constraint no longer answers: the student "
+    "cannot represent the target (parametrisation gap); enlarge it, or loosen the threshold",
+    "diverged": "the loss became unbounded; the student is the last good one. Lower lr or dual_lr, "
+    "or the thresholds",
+}
+MISSED = 0.05  # of a threshold: how far a constraint may be off and still count as met
+SETTLED = 0.1  # of its size: how far a multiplier may drift over the last third of a run
+SWINGS = 3  # changes of sign of the violation that make an oscillation
+FEWEST = 9  # rounds, below which there is nothing to read
+
+
+class Status(NamedTuple):
+    """The state of a run and what to do about it."""
+
+    name: str
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What the state means for the user."""
+        return ADVICE[self.name]
+
+
+def diagnose(
+    violations: Array,
+    stderr: Array,
+    multipliers: Array,
+    thresholds: Array,
+    *,
+    at_edge: bool = False,
+    fixed: bool = False,
+    diverged: str | None = None,
+) -> Status:
+    """The status of a run from its last third.
+
+    Args:
+        violations: (R, m) signed: positive where a constraint was missed.
+        stderr: (R, m) of the constraint estimates.
+        multipliers: (R, m).
+        thresholds: (m,).
+        at_edge: whether the last multipliers touch the edge of their domain.
+        fixed: whether they were held fixed: then nothing is asked of the constraints.
+        diverged: why the run was stopped, if it was.
+    """
+    if diverged is not None:
+        return Status("diverged", diverged)
+    rounds = len(violations)
+    if rounds < FEWEST:
+        return Status("violated", f"only {rounds} rounds: too few to tell")
+    last = slice(-max(FEWEST, rounds // 3), None)
+    v, lagrange = violations[last], multipliers[last]
+    error = np.sqrt((stderr[last] ** 2).mean(axis=0) / len(v))
+    slack = np.maximum(MISSED * np.abs(thresholds), 3 * error)
+    if fixed:
+        return Status("converged", "fixed multipliers: the thresholds were not enforced")
+    size = np.maximum(np.abs(lagrange).mean(axis=0), 1e-12)
+    for i in range(len(thresholds)):
+        if _swings(v[:, i], slack[i]) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
+            return Status("oscillating", f"constraint {i} crosses its threshold again and again")
+    mean = v.mean(axis=0)
+    for i in np.flatnonzero(mean > slack):
+        where = f"constraint {i} misses its threshold by {mean[i]:.3g} ± {error[i]:.2g}"
+        if at_edge:
+            return Status("saturating", where + ", its multiplier at the edge")
+        third = max(1, len(v) // 3)
+        rise = lagrange[-third:, i].mean() - lagrange[:third, i].mean()
+        answer = v[:third, i].mean() - v[-third:, i].mean()
+        if rise > SETTLED * size[i] and answer < 0.1 * mean[i]:
+            return Status("plateau", where + " and no longer answers")
+        return Status("violated", where)
+    if at_edge:
+        return Status("saturating", "a multiplier is at the edge of its domain")
+    drift = np.abs(lagrange[-1] - lagrange[0]) > SETTLED * size
+    loose = (mean < -slack) & (lagrange[-1] > SETTLED * size) & drift
+    if loose.any():
+        i = int(np.flatnonzero(loose)[0])
+        return Status(
+            "violated",
+            f"constraint {i} is overshot by {-mean[i]:.3g} and its multiplier still falls "
+            "(complementarity)",
+        )
+    return Status("converged", "constraints within their errors")
+
+
+def _swings(violation: Array, slack: float) -> int:
+    """How often a series goes from beyond +slack to beyond −slack, or back."""
+    side = np.sign(violation) * (np.abs(violation) > slack)
+    sides = side[side != 0]
+    return int((sides[1:] != sides[:-1]).sum())
