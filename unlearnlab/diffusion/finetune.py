@@ -197,7 +197,8 @@ def _student(student: Any, problems: list[Problem], method: str) -> Any:
                 "is its own minimiser"
             )
         return _Composed(retain, forget)
-    if not isinstance(student, nn.Module) or not isinstance(student, DiffusionModel):
+    trainable = isinstance(student, nn.Module) and hasattr(student, "for_training")
+    if not trainable or not isinstance(student, DiffusionModel):
         raise TypeError(
             "student must be a diffusion model with parameters, such as a ScoreNetwork; got "
             f"{type(student).__name__}"
@@ -209,7 +210,8 @@ def _student(student: Any, problems: list[Problem], method: str) -> Any:
             f"student has {members} members but there are {len(problems)} problems; use "
             f"student.stack({len(problems)})"
         )
-    return student.for_training()
+    pupil: Any = student
+    return pupil.for_training()
 
 
 class _Composed(ComposedModel, nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         schedule: Schedule | None = None,
         *,
         width: int = 64,
-        blocks: int = 3,
+        blocks: int = 2,
         members: int = 1,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -81,6 +80,9 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             self.inner = nn.ModuleList(Linear(members, width, width) for _ in range(blocks))
             self.outer = nn.ModuleList(Linear(members, width, width) for _ in range(blocks))
             self.read_out = Linear(members, width, dim, zero=True)
+        self.mean: Tensor
+        self.spread: Tensor
+        self.features: Tensor
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
         gamma = self.schedule.log_snr[:, None] / 10  # about −1 to 1
@@ -122,7 +124,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         samples: Any,
         *,
         steps: int = 1500,
-        batch: int = 1024,
+        batch: int = 512,
         lr: float = 3e-3,
         seed: int = 0,
         progress: bool | None = None,
@@ -136,7 +138,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             samples: (n, dim) array or tensor; a tenth is held out.
             steps, batch, lr, seed: as in `finetune`, whose training loop this is.
             progress: show a bar; None shows it on a terminal alone.
-            settings: of `train.Settings`, such as average= (0.999 here) or clip=.
+            settings: of `train.Settings`, such as average= (0.99 here) or clip=.
 
         Raises:
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
@@ -152,7 +154,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             )
         self.mean.copy_(x.mean(0))
         self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
-        options = Settings(steps, lr, [seed] * self.members, **({"average": 0.999} | settings))
+        options = Settings(steps, lr, [seed] * self.members, **({"average": 0.99} | settings))
         none = torch.zeros(self.members, 0, device=self.device)
         loop = Loop(
             self.requires_grad_(True),

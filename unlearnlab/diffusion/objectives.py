@@ -230,13 +230,12 @@ class LikelihoodObjective(Lagrangian):
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
-        costs = []
-        x = torch.empty(0)
+        total = torch.zeros(self.members, self.batch).to(draws.like)
         with torch.no_grad():
             for _, x, divergence, _ in self.chain(student, draws):
-                costs.append(divergence)
-        final = self.likelihoods(x)
-        total = torch.stack(costs).sum(0)
+                total += divergence
+                last = x
+        final = self.likelihoods(last)
         self.tally.add(torch.cat([total[..., None], final], -1))
         ahead = total + (multipliers[:, None] * final).sum(-1)
         again = Draws(draws.seeds, *draws.key, like=draws.like)
@@ -270,6 +269,7 @@ class LikelihoodObjective(Lagrangian):
 
     def likelihoods(self, x: Tensor) -> Tensor:
         """(K, B, m) ℓ_i(x_0)."""
+        assert isinstance(self.problem, Likelihood)
         return self.split(log_likelihoods(self.problem, x).exp().to(x))
 
 

@@ -8,11 +8,12 @@ the ends, where it falls like e^{−|γ|}, and reported as truncation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import trange
 
 from ..estimate import Estimate
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .model import DiffusionModel
 
 LEVELS = 128  # nodes of the trapezoid rule: a seventh of a nat of log-SNR each, for DDPM
+LONG = 1 << 20  # evaluations from which a terminal shows progress
 LEVELS_EACH = 16  # of which one sample of a KL visits every eighth
 
 
@@ -88,7 +90,6 @@ def log_ratios(
     noises: int = 512,
     replicates: int = 4,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> RatioEstimate:
     """Lemma 2: log p(x)/p_i(x) = ½∫E_ε[‖ε − ε̂_i(x_t)‖² − ‖ε − ε̂_p(x_t)‖²]dγ, (n, m).
 
@@ -103,7 +104,9 @@ def log_ratios(
     totals = torch.zeros(shape, dtype=torch.float64, device=x.device)
     ends = torch.zeros(len(x), len(others), dtype=torch.float64, device=x.device)
     at_once = max(1, p.rows // (2 * points * replicates))
-    for k, (t, weight) in enumerate(zip(nodes.tolist(), weights.tolist(), strict=True)):
+    hidden = None if len(x) * len(nodes) * noises > LONG else True
+    for k in trange(len(nodes), desc="log-ratios", leave=False, disable=hidden):
+        t, weight = int(nodes[k]), float(weights[k])
         for start in range(0, len(x), at_once):
             some = x[start : start + at_once]
             eps = _noise(lattice, len(some) * replicates, generator).reshape(-1, *p.shape).to(x)
@@ -117,8 +120,6 @@ def log_ratios(
             totals[start : start + at_once] += weight * means
             if k in (0, len(nodes) - 1):
                 ends[start : start + at_once] += 0.5 * means.mean(1)
-        if progress is not None:
-            progress(k + 1, len(nodes))
     return RatioEstimate(totals.mean(1), totals.std(1) / replicates**0.5, ends)
 
 

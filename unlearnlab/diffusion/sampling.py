@@ -65,10 +65,11 @@ def run(
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
     log_probability = torch.zeros(n, dtype=torch.float64, device=model.device)
-    x = torch.empty(0)
-    for _, x, logs in trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi):
+    unfolding = trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
+    for _, x, logs in unfolding:
         log_probability += logs
-    return x, log_probability
+        last = x
+    return last, log_probability
 
 
 def trajectory(

@@ -32,7 +32,7 @@ class Schedule:
         >>> import unlearnlab as ul
         >>> schedule = ul.Schedule()
         >>> len(schedule), [round(float(g), 3) for g in schedule.log_snr[[0, 500, 999]]]
-        (1000, [9.21, -2.483, -10.12])
+        (1000, [9.21, -2.473, -10.118])
     """
 
     def __init__(

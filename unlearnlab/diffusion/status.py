@@ -76,7 +76,7 @@ def diagnose(
         if _swings(v[:, i], slack[i]) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
             return Status("oscillating", f"constraint {i} crosses its threshold again and again")
     mean = v.mean(axis=0)
-    for i in np.flatnonzero(mean > slack):
+    for i in map(int, np.flatnonzero(mean > slack)):
         where = f"constraint {i} misses its threshold by {mean[i]:.3g} ± {error[i]:.2g}"
         if at_edge:
             return Status("saturating", where + ", its multiplier at the edge")

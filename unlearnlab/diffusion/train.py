@@ -1,7 +1,7 @@
-"""The one training loop: rounds of primal steps, each closed by a dual step and, now and then, saved.
+"""The one training loop: rounds of primal steps, each closed by a dual step and at times saved.
 
-Everything random depends on (seed, step) alone, so a checkpoint holds the student, its average, both
-optimisers, the multipliers and the history, and a resumed run ends bit for bit like one never
+Everything random depends on (seed, step) alone, so a checkpoint holds the student, its average,
+both optimisers, the multipliers and the history, and a resumed run ends bit for bit like one never
 stopped.
 """
 
@@ -56,7 +56,7 @@ class Settings:
 class Trained:
     """What the loop leaves: student, multipliers (K, m), history, and whether it diverged."""
 
-    student: nn.Module
+    student: Any
     multipliers: Tensor
     history: dict[str, Tensor]
     diverged: str | None = None
@@ -187,7 +187,9 @@ class Loop:
             return
         self.accelerator.unscale_gradients()
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        rows = [g.reshape(self.members, -1) if self.members > 1 else g.reshape(1, -1) for g in grads]
+        rows = [
+            g.reshape(self.members, -1) if self.members > 1 else g.reshape(1, -1) for g in grads
+        ]
         norms = torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
         shrink = (self.settings.clip / (norms + 1e-6)).clamp(max=1)
         for r in rows:
