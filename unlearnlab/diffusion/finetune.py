@@ -74,10 +74,10 @@ def finetune(
     student: Any = None,
     *,
     method: str = "primal-dual",
-    steps: int = 1500,
+    steps: int | None = None,
     batch: int = 256,
     lr: float = 1e-3,
-    dual_lr: float = 0.05,
+    dual_lr: float | None = None,
     dual_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
     multipliers: ArrayLike | None = None,
     seed: int | Sequence[int] = 0,
@@ -102,8 +102,10 @@ def finetune(
         problem: on diffusion models; or K problems that differ in their thresholds alone, for a
             student stacked K times.
         student: a model with parameters, such as a copy of the retained network. It is copied.
-        steps, batch, lr: primal steps, samples a step, learning rate of AdamW.
-        dual_lr: η, for multipliers in nats: λ for RU and FU, λ·b for LU. 0 keeps them fixed.
+        steps: primal steps; by default 1500, and 300 where a step samples whole chains (D.3, E.3).
+        batch, lr: samples a step, learning rate of AdamW.
+        dual_lr: η, for multipliers in nats: λ for RU and FU (0.02 by default), λ·b for LU (0.01).
+            0 keeps them fixed.
         dual_optimizer: instead, any torch optimiser made from the parameters, with maximize=True.
         multipliers: (m,) or (K, m) to start from; 0 by default.
         seed: of all that is random; one for each member of a stacked student.
@@ -127,7 +129,6 @@ def finetune(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
-    options = Settings(steps, lr, require_seeds(seed, members), **settings)
     device = first.retain.device
     accelerator = accelerator or make_accelerator(device)
     start = _start(multipliers, members, first.m)
@@ -139,11 +140,14 @@ def finetune(
         goal = objective or DualOnlyObjective(problems, batch)
     else:
         goal = objective or primal_dual(first, problems, batch)
+    count = goal.steps if steps is None else steps
+    options = Settings(count, lr, require_seeds(seed, members), **settings)
     thresholds = torch.tensor(np.stack([each.thresholds for each in problems]))
     # LU's multipliers have units of nats/b: the dual optimiser sees λ·b and relative violations.
     scale = thresholds if isinstance(first, Likelihood) else torch.ones_like(thresholds)
     weights = nn.Parameter((torch.tensor(start) * scale).to(device))
-    dual = None if method == "tilt" else _dual(weights, dual_lr, dual_optimizer)
+    eta = goal.dual_lr if dual_lr is None else dual_lr
+    dual = None if method == "tilt" else _dual(weights, eta, dual_optimizer)
 
     def violation(constraints: torch.Tensor) -> torch.Tensor:
         return first.sense * (thresholds - constraints) / scale

@@ -68,6 +68,8 @@ class Objective(ABC):
     """
 
     primal_steps = 5  # for each dual step
+    steps = 1500  # primal steps of a run
+    dual_lr = 0.02  # of multipliers in nats
 
     def __init__(self, like: DiffusionModel, members: int, batch: int):
         if batch < 2:
@@ -160,6 +162,7 @@ class DualOnlyObjective(ReverseKLObjective):
     """
 
     primal_steps = 1
+    steps = 300
 
     def begin(self, student: ComposedModel, multipliers: Tensor, draws: Draws) -> None:
         """Compose at u = λ/(1 − Λ), and sample."""
@@ -226,7 +229,9 @@ class LikelihoodObjective(Lagrangian):
     """
 
     primal_steps = 1
-    sampling_steps = 40
+    steps = 300
+    dual_lr = 0.01
+    sampling_steps = 20
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""

@@ -73,7 +73,8 @@ def diagnose(
         return Status("converged", "fixed multipliers: the thresholds were not enforced")
     size = np.maximum(np.abs(lagrange).mean(axis=0), 1e-12)
     for i in range(len(thresholds)):
-        if _swings(v[:, i], slack[i]) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
+        noise = np.maximum(MISSED * abs(thresholds[i]), 3 * stderr[last][:, i])
+        if _swings(v[:, i], noise) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
             return Status("oscillating", f"constraint {i} crosses its threshold again and again")
     mean = v.mean(axis=0)
     for i in map(int, np.flatnonzero(mean > slack)):
@@ -100,7 +101,7 @@ def diagnose(
     return Status("converged", "constraints within their errors")
 
 
-def _swings(violation: Array, slack: float) -> int:
+def _swings(violation: Array, slack: Array) -> int:
     """How often a series goes from beyond +slack to beyond −slack, or back."""
     side = np.sign(violation) * (np.abs(violation) > slack)
     sides = side[side != 0]

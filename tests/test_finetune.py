@@ -1,0 +1,193 @@
+"""finetune(): where runs end, against known optima; what each status looks like."""
+
+import numpy as np
+import pytest
+import torch
+from students import SCHEDULE, Shifted, gaussian
+
+import unlearnlab as ul
+from unlearnlab.diffusion.status import ADVICE, diagnose
+
+Q, Q1 = gaussian(0.0), gaussian(1.0)
+RU = ul.ReverseKL(Q, [Q1], thresholds=[2.0])  # λ* = 1 − 1/√4 = 0.5, m* = −1
+
+
+def test_reverse_kl_reaches_the_optimum_known_by_hand():
+    """Two unit Gaussians: λ* = 1 − |μ|/√(2b), p* = N(−μλ/(1−λ), 1), P* = ½(√(2b) − |μ|)²."""
+    run = ul.finetune(RU, Shifted(), lr=0.02, batch=512, steps=2000, dual_lr=0.05)
+    assert run.status == "converged", run
+    assert run.multipliers == pytest.approx([0.5], abs=0.02)
+    assert float(run.student.mean) == pytest.approx(-1.0, abs=0.03)
+    error = run.evaluation.objective_stderr
+    assert abs(run.evaluation.objective - 0.5) < 4 * error + 0.03
+    assert (
+        abs(run.evaluation.constraints[0] - 2.0) < 4 * run.evaluation.constraints_stderr[0] + 0.06
+    )
+
+
+def test_dual_only_reaches_it_too():
+    """Equal covariances: the composed model is the target, and E.3 is exact."""
+    run = ul.finetune(RU, method="dual-only", batch=1024, steps=400, dual_lr=0.05)
+    assert run.multipliers == pytest.approx([0.5], abs=0.02)
+    assert isinstance(run.student, ul.ComposedModel)
+    assert run.student.guidance == pytest.approx([1.0], abs=0.08)
+
+
+def test_tilt_trains_towards_the_weighted_pool():
+    run = ul.finetune(RU, Shifted(), method="tilt", lr=0.02, steps=800)
+    assert float(run.student.mean) == pytest.approx(-1.0, abs=0.05)
+    assert run.multipliers == pytest.approx(ul.solve(RU).multipliers)
+    assert run.student.denoiser and run.status == "converged"
+
+
+def test_forward_kl_finds_the_best_mean():
+    """Over N(m, 1): max m²/2 s.t. (m − 1)²/2 ≥ b is at m = 1 − √(2b), λ = m/(m − 1)."""
+    problem = ul.ForwardKL(Q, [Q1], thresholds=[2.0])
+    run = ul.finetune(problem, Shifted(), lr=0.02, batch=512, steps=2000, dual_lr=0.05)
+    assert float(run.student.mean) == pytest.approx(-1.0, abs=0.05)
+    assert run.multipliers == pytest.approx([0.5], abs=0.03)
+    assert run.status == "converged"
+
+
+def test_likelihood_meets_its_threshold():
+    """E_{N(m,1)}[N(x; 1, 1)] = N(m; 1, √2): the threshold decides m."""
+    wanted = -0.7
+    threshold = float(np.exp(-((wanted - 1) ** 2) / 4) / np.sqrt(4 * np.pi))
+    problem = ul.Likelihood(Q, [Q1], thresholds=[threshold])
+    run = ul.finetune(problem, Shifted(), lr=0.02, batch=512, steps=500, dual_lr=0.02)
+    assert run.status == "converged", run
+    # On the chain that was trained; its variance is not quite 1.
+    assert run.history["constraints"][-100:].mean() == pytest.approx(threshold, rel=0.03)
+    assert float(run.student.mean) == pytest.approx(wanted, abs=0.12)
+
+
+def test_points_can_be_forgotten_but_not_solved_for():
+    point = ul.PointMass(torch.tensor([1.5]), SCHEDULE)
+    problem = ul.ForwardKL(Q, [point], relative=1.2)
+    with pytest.raises(ul.SupportError, match=r"forget\[0\] is a PointMass.*finetune"):
+        ul.solve(problem)
+    run = ul.finetune(problem, Shifted(), lr=0.02, steps=1000)
+    met = run.history["constraints"][-20:].mean()
+    assert met == pytest.approx(problem.thresholds[0], rel=0.1)
+    assert float(run.student.mean) < 0
+
+
+def test_stacked_students_equal_single_ones():
+    net = ul.ScoreNetwork(1, width=16, seed=3)
+    problems = [ul.ReverseKL(Q, [Q1], thresholds=[b]) for b in (0.8, 1.5, 2.5)]
+    options = {"steps": 60, "batch": 32, "dual_lr": 0.1, "evaluate": False}
+    together = ul.finetune(problems, net.stack(3), seed=[1, 2, 3], **options)
+    for k, run in enumerate(together):
+        alone = ul.finetune(problems[k], net, seed=k + 1, **options)
+        assert run.multipliers == pytest.approx(alone.multipliers, rel=1e-4)
+        assert run.history["loss"] == pytest.approx(alone.history["loss"], rel=1e-3, abs=1e-4)
+        for ours, theirs in zip(run.student.parameters(), alone.student.parameters(), strict=True):
+            assert torch.allclose(ours, theirs, atol=2e-4)
+    assert len({float(run.multipliers[0]) for run in together}) == 3
+
+
+def test_a_dual_optimizer_of_ones_own():
+    """Cooper's PI controller, and any torch optimiser that maximises."""
+    from cooper.optim import nuPI
+
+    options = {"lr": 0.02, "batch": 256, "steps": 1500}
+    for make in (
+        lambda p: nuPI(p, lr=0.05, Kp=torch.tensor(1.0), Ki=torch.tensor(1.0), maximize=True),
+        lambda p: torch.optim.Adam(p, lr=0.02, maximize=True),
+    ):
+        run = ul.finetune(RU, Shifted(), dual_optimizer=make, evaluate=False, **options)
+        assert run.multipliers == pytest.approx([0.5], abs=0.05)
+    with pytest.raises(ValueError, match="maximize=True"):
+        ul.finetune(RU, Shifted(), dual_optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+
+
+def test_the_student_given_stays_as_it_is():
+    student = Shifted(0.25)
+    run = ul.finetune(RU, student, steps=10, evaluate=False)
+    assert float(student.mean.detach()) == 0.25 and run.student is not student
+
+
+def test_violated():
+    run = ul.finetune(RU, Shifted(), lr=0.02, steps=200, dual_lr=1e-4, evaluate=False)
+    assert run.status == "violated" and "misses its threshold" in run.reason
+
+
+def test_saturating():
+    """b = 5000 asks for λ* = 0.99: the multiplier reaches the edge of its domain."""
+    problem = ul.ReverseKL(Q, [Q1], thresholds=[5000.0])
+    run = ul.finetune(problem, Shifted(), lr=1e-3, steps=500, dual_lr=0.1, evaluate=False)
+    assert run.status == "saturating"
+    assert run.multipliers.sum() == pytest.approx(0.99)
+
+
+def test_oscillating():
+    """A dual step far too long for the student to follow."""
+    run = ul.finetune(
+        RU, Shifted(), lr=0.02, steps=1500, batch=256, dual_lr=0.6, primal_steps=1, evaluate=False
+    )
+    assert run.status == "oscillating" and "nuPI" in run.advice
+
+
+def test_plateau():
+    """A student that hardly moves, while its multiplier keeps rising."""
+    run = ul.finetune(
+        RU, Shifted(-0.5), lr=1e-7, steps=300, batch=2048, dual_lr=0.005, evaluate=False
+    )
+    assert run.status == "plateau" and "parametrisation gap" in run.advice
+
+
+def test_diverged(tmp_path):
+    """D.2 with a multiplier far above its domain and no clip is unbounded below."""
+    from unlearnlab.diffusion.objectives import ForwardKLObjective
+
+    problem = ul.ForwardKL(Q, [Q1], thresholds=[2.0])
+    objective = ForwardKLObjective([problem], 64)
+    objective.forget_clip = float("inf")
+    run = ul.finetune(
+        problem,
+        Shifted(),
+        objective=objective,
+        multipliers=[5.0],
+        dual_lr=0,
+        lr=1.0,
+        clip=None,
+        steps=2000,
+        folder=tmp_path,
+        save_every=1,
+        evaluate=False,
+    )
+    assert run.status == "diverged" and "exploded" in run.reason
+    assert torch.isfinite(run.student.mean).all() and (tmp_path / "run.safetensors").exists()
+
+
+def test_nan_stops_the_run_with_the_last_good_student():
+    class Broken(Shifted):
+        calls = 0
+
+        def forward(self, x_t, t):
+            Broken.calls += 1
+            out = super().forward(x_t, t)
+            return out * float("nan") if Broken.calls > 2000 else out
+
+        noise_prediction = forward
+
+    run = ul.finetune(RU, Broken(), lr=0.02, steps=2000, batch=16, save_every=1, evaluate=False)
+    assert run.status == "diverged" and "not finite" in run.reason
+    assert torch.isfinite(run.student.mean).all() and float(run.student.mean) < 0
+
+
+def test_every_status_has_advice():
+    assert set(ADVICE) == {
+        "converged",
+        "violated",
+        "saturating",
+        "oscillating",
+        "plateau",
+        "diverged",
+    }
+    calm = np.zeros((30, 1))
+    status = diagnose(calm, calm + 0.01, calm + 0.5, np.ones(1))
+    assert status.name == "converged" and status.advice == ADVICE["converged"]
+    falling = np.linspace(1, 0.5, 30)[:, None]
+    loose = diagnose(calm - 0.5, calm + 0.01, falling, np.ones(1))
+    assert loose.name == "violated" and "complementarity" in loose.reason

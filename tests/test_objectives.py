@@ -1,0 +1,172 @@
+"""The gradients of Appendix D, against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from students import SCHEDULE, Shifted, gaussian
+from torch import nn
+
+import unlearnlab as ul
+from unlearnlab.diffusion import sampling
+from unlearnlab.diffusion.draws import Draws, Levels
+from unlearnlab.diffusion.objectives import (
+    Denoising,
+    ForwardKLObjective,
+    LikelihoodObjective,
+    ReverseKLObjective,
+)
+
+LIKE = torch.empty(0)
+
+
+class Offset(ul.DiffusionModel, nn.Module):
+    """Another model's prediction plus a constant: its gradient says where that prediction leads."""
+
+    members = 1
+
+    def __init__(self, model):
+        nn.Module.__init__(self)
+        ul.DiffusionModel.__init__(self, model.shape, SCHEDULE)
+        self.model = [model]
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_t, t):
+        return self.model[0].noise_prediction(x_t, t) + self.offset
+
+    noise_prediction = forward
+
+
+def gradient(objective, student, multipliers, steps):
+    """Mean and standard error over steps of the gradient in the student's only parameter."""
+    found = []
+    (parameter,) = student.parameters()
+    table = torch.tensor([multipliers])
+    for step in range(steps):
+        objective.begin(student, table, Draws([0], step, part=1, like=LIKE))
+        parameter.grad = None
+        for loss in objective.losses(student, table, Draws([0], step, part=2, like=LIKE)):
+            loss.sum().backward()
+        found.append(float(parameter.grad))
+    return np.mean(found), np.std(found) / math.sqrt(steps)
+
+
+def test_reverse_kl_steps_stop_at_the_composed_score():
+    """(28) is (1 − Λ)‖ε̂_θ − composed‖² + const, so its gradient vanishes there at every sample."""
+    q, q1, q2 = gaussian(0.0), gaussian(1.0, 1.5), gaussian(-2.0, 0.8)
+    problem = ul.ReverseKL(q, [q1, q2], thresholds=[2.0, 3.0])
+    objective = ReverseKLObjective([problem], 64)
+    multipliers = [0.3, 0.2]
+    composed = ul.ComposedModel(q, [q1, q2], np.array(multipliers) / 0.5)
+    mean, _ = gradient(objective, Offset(composed), multipliers, 5)
+    assert abs(mean) < 1e-4
+    elsewhere, error = gradient(objective, Offset(q), multipliers, 5)
+    assert abs(elsewhere) > 10 * error
+
+
+def test_reverse_kl_measures_lemma_3():
+    q, q1 = gaussian(0.0), gaussian(1.0)
+    student = Shifted(-1.0)
+    objective = ReverseKLObjective([ul.ReverseKL(q, [q1], thresholds=[2.0])], 8192)
+    table = torch.tensor([[0.5]])
+    objective.begin(student, table, Draws([0], 0, part=1, like=LIKE))
+    list(objective.losses(student, table, Draws([0], 0, part=2, like=LIKE)))
+    seen = objective.tally.measured(objective.tally.total())
+    assert float(seen.objective) == pytest.approx(0.5, abs=0.01)  # (−1 − 0)²/2
+    assert float(seen.constraints) == pytest.approx(2.0, abs=0.04)  # (−1 − 1)²/2
+
+
+def test_forward_kl_steps_stop_at_the_exact_target():
+    """(33): q less its part of a component is the mixture of the others."""
+    q = ul.GaussianMixture([0.5, 0.5], [-2.0, 2.0], [0.5, 0.5])
+    q1 = ul.GaussianMixture([1.0], [2.0], [0.5])
+    lam = 0.3
+    target = ul.GaussianMixture([0.5 / 0.7, 0.2 / 0.7], [-2.0, 2.0], [0.5, 0.5]).diffused(SCHEDULE)
+    problem = ul.ForwardKL(q.diffused(SCHEDULE), [q1.diffused(SCHEDULE)], thresholds=[2.0])
+    objective = ForwardKLObjective([problem], 4096)
+    mean, error = gradient(objective, Offset(target), [lam], 12)
+    assert abs(mean) < 4 * error
+    elsewhere, error = gradient(objective, Offset(target), [0.0], 12)
+    assert abs(elsewhere) > 8 * error
+
+
+def test_forgotten_points_are_pushed_no_further_than_the_clip():
+    q, point = gaussian(0.0), ul.PointMass(torch.tensor([0.5]), SCHEDULE)
+    problem = ul.ForwardKL(q, [point], thresholds=[50.0])
+    objective = ForwardKLObjective([problem], 256)
+    objective.forget_clip = 4.0
+    student = Shifted(0.0)
+    with torch.no_grad():
+        student.mean += 1e4  # far beyond the clip at most levels
+    losses = list(
+        objective.losses(student, torch.tensor([[1.0]]), Draws([0], 0, part=2, like=LIKE))
+    )
+    retained, scale = float(losses[0].detach()), objective.levels.scale
+    clipped = retained + scale * 4.0
+    unclipped = ForwardKLObjective([problem], 256)
+    more = list(unclipped.losses(student, torch.tensor([[0.0]]), Draws([0], 0, part=2, like=LIKE)))
+    assert float(more[0].detach()) - clipped <= scale * 4.0  # at most the clip was subtracted
+
+
+def closed_form(q_mean, theta, steps, lam, forget_mean, forget_std):
+    """D.3's Lagrangian for the student N(m, 1): the chain is linear, its end Gaussian."""
+    mean, variance = torch.zeros(()), torch.ones(())
+    divergence = torch.zeros(())
+    for step in sampling.chain(SCHEDULE, "ddpm", steps, spacing="log_snr"):
+        alpha, sigma = float(SCHEDULE.signal[step.t]), float(SCHEDULE.noise[step.t])
+        m = theta if step.spread else theta.detach()  # the last transition has no gradient
+        factor = step.keep + step.turn * sigma
+        mean = factor * mean - step.turn * sigma * alpha * m
+        if step.spread:
+            gap = sigma * alpha * (m - q_mean)
+            divergence = divergence + step.turn**2 / (2 * step.spread**2) * gap**2
+        variance = factor**2 * variance + step.spread**2
+    total = variance + forget_std**2
+    likelihood = (
+        torch.exp(-((mean - forget_mean) ** 2) / (2 * total)) / (2 * math.pi * total) ** 0.5
+    )
+    return divergence + lam * likelihood, divergence, likelihood
+
+
+def test_policy_gradient_is_that_of_the_lagrangian():
+    q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
+    objective = LikelihoodObjective([ul.Likelihood(q, [q1], thresholds=[0.1])], 512)
+    theta = torch.tensor(-0.4, requires_grad=True)
+    value, divergence, likelihood = closed_form(0.0, theta, objective.sampling_steps, 3.0, 1.0, 0.7)
+    (exact,) = torch.autograd.grad(value, theta)
+    mean, error = gradient(objective, Shifted(-0.4), [3.0], 60)
+    assert abs(mean - float(exact)) < 4 * error
+    assert error < 0.05 * abs(float(exact))  # else the line above could not fail
+    seen = objective.tally.measured(objective.tally.total())
+    assert float(seen.objective) == pytest.approx(float(divergence.detach()), rel=1e-4)
+    assert abs(float(seen.constraints) - float(likelihood.detach())) < 4 * float(seen.stderr)
+
+
+def test_denoising_stops_at_the_score_of_the_weighted_samples():
+    """Weights e^x on N(0, 1) make N(1, 1)."""
+    x = torch.randn(20000, 1, generator=torch.Generator().manual_seed(0))
+    weights = torch.exp(x[:, 0]).double()
+    objective = Denoising(gaussian(0.0), 1, 4096, x, (weights / weights.sum())[None])
+    mean, error = gradient(objective, Shifted(1.0), [], 10)
+    assert abs(mean) < 5 * error + 0.05  # the sample's own mean is off by about 0.01
+    elsewhere, error = gradient(objective, Shifted(0.0), [], 10)
+    assert abs(elsewhere + 1) < 5 * error + 0.05  # d/dm (m − 1)²/2 at m = 0
+
+
+def test_levels_are_even_in_log_snr():
+    levels = Levels(SCHEDULE)
+    t = levels.draw(Draws([3], 0, like=LIKE), 20000)
+    gamma = SCHEDULE.log_snr[t]
+    low, high = float(SCHEDULE.log_snr[-1]), float(SCHEDULE.log_snr[0])
+    assert levels.scale == pytest.approx((high - low) / 2, rel=1e-12)
+    share = float((gamma > (low + high) / 2).double().mean())
+    assert share == pytest.approx(0.5, abs=0.01)
+
+
+def test_members_see_what_they_would_see_alone():
+    both = Draws([5, 9], 3, like=LIKE)
+    alone = [Draws([5], 3, like=LIKE), Draws([9], 3, like=LIKE)]
+    assert torch.equal(both.normal(4, 2), torch.cat([one.normal(4, 2) for one in alone]))
+    assert torch.equal(both.uniform(6), torch.cat([one.uniform(6) for one in alone]))
+    assert not torch.equal(Draws([5], 3, like=LIKE).normal(4), Draws([5], 4, like=LIKE).normal(4))
