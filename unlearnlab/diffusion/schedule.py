@@ -130,7 +130,7 @@ class Schedule:
             raise ValueError(f"steps must lie between 1 and {total}; got {steps!r}")
         spacing = spacing or self.spacing
         if spacing == "log_snr":
-            return self.nodes(steps)[0].flip(0).tolist()
+            return self.nodes(steps)[0].flip(0)[:steps].tolist()
         if spacing == "leading":
             visited: Any = np.arange(steps) * (total // steps) + self.steps_offset
         elif spacing == "trailing":
@@ -146,8 +146,9 @@ class Schedule:
             timesteps (K,) rising, K ≤ count, both ends included, and weights (K,) in float64 such
             that ½∫f dγ over the schedule's range is Σ_k weights[k]·f(γ[k]).
         """
-        even = torch.linspace(float(self.log_snr[0]), float(self.log_snr[-1]), count)
-        nearest = torch.searchsorted(-self.log_snr, -even.double()).clamp(max=len(self) - 1)
+        high, low = float(self.log_snr[0]), float(self.log_snr[-1])
+        even = torch.linspace(high, low, count, dtype=torch.float64)  # float32 would miss the ends
+        nearest = torch.searchsorted(-self.log_snr, -even).clamp(max=len(self) - 1)
         t = torch.unique(torch.cat([torch.tensor([0]), nearest, torch.tensor([len(self) - 1])]))
         gaps = -torch.diff(self.log_snr[t])
         weights = torch.zeros(len(t), dtype=torch.float64)
