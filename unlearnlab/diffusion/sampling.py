@@ -64,6 +64,7 @@ def run(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
+    whole("n", n, 1)
     log_probability = torch.zeros(n, dtype=torch.float64, device=model.device)
     unfolding = trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
     for _, x, logs in unfolding:
