@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import finite_vector
 from .model import DiffusionModel, require_comparable
+from .schedule import whole
 
 
 class ComposedModel(DiffusionModel):
@@ -41,7 +42,9 @@ class ComposedModel(DiffusionModel):
         super().__init__(retain.shape, retain.schedule, retain.dtype, retain.device)
         self.retain, self.forget = retain, tuple(forget)
         self.guidance = finite_vector("guidance", guidance, len(forget), per="forget distribution")
-        self.corrector_steps = corrector_steps
+        if (self.guidance < 0).any():
+            raise ValueError(f"guidance must not be negative; got {self.guidance.tolist()}")
+        self.corrector_steps = whole("corrector_steps", corrector_steps, 0)
         self.rows = retain.rows
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:

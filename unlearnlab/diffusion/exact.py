@@ -12,7 +12,7 @@ from ..density.mixture import GaussianMixture
 from ..errors import SupportError
 from . import sampling
 from .model import DiffusionModel
-from .schedule import Schedule
+from .schedule import Schedule, whole
 
 
 class DiffusedMixture(DiffusionModel):
@@ -53,7 +53,7 @@ class DiffusedMixture(DiffusionModel):
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """−σ_t ∇log p_t(x_t), exactly."""
-        x = x_t.double()
+        x = self._rows("x_t", x_t)
         alpha, sigma = self.schedule.at(t, x[:, None])  # (B, 1, 1)
         variances = alpha**2 * self._variances + sigma**2  # (B, k, d)
         offsets = x[:, None] - alpha * self._means
@@ -65,10 +65,15 @@ class DiffusedMixture(DiffusionModel):
 
     def log_density(self, x: Tensor) -> Tensor:
         """(n,) log p(x) in float64, exactly."""
-        offsets = x.double()[:, None] - self._means
+        offsets = self._rows("x", x)[:, None] - self._means
         along = torch.einsum("bki,kij->bkj", offsets, self._axes)
         logs = (along**2 / self._variances + (2 * torch.pi * self._variances).log()).sum(-1)
         return torch.logsumexp(self._log_weights - 0.5 * logs, dim=1)
+
+    def _rows(self, name: str, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:  # else it would be broadcast
+            raise ValueError(f"{name} must have shape (n, {self.dim}); got {tuple(x.shape)}")
+        return x.double()
 
     def sample(
         self,
@@ -82,6 +87,7 @@ class DiffusedMixture(DiffusionModel):
         """n draws of the mixture itself; with `sampler=`, by that sampler."""
         if sampler is not None:
             return super().sample(n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
+        whole("n", n, 1)
         if quasi:
             draws = self._quasi_draws(n, seed)
         else:
@@ -142,7 +148,7 @@ class PointMass(DiffusionModel):
         quasi: bool = False,
     ) -> Tensor:
         """The point, n times."""
-        return self.x.expand(n, *self.shape).clone()
+        return self.x.expand(whole("n", n, 1), *self.shape).clone()
 
     def log_ratios(self, forget: Any, *, atoms: Any = None, seed: int = 0) -> Any:
         """Refused: a point has no density."""

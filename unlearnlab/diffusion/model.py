@@ -15,7 +15,7 @@ from ..estimate import Estimate
 from ..model import Tilt
 from ..ratios import LogRatios
 from . import quadrature, sampling
-from .schedule import Schedule
+from .schedule import Schedule, whole
 
 
 class Space(NamedTuple):
@@ -57,7 +57,9 @@ class DiffusionModel(ABC):
     ):
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
-        self.shape = tuple(int(n) for n in shape)
+        self.shape = tuple(whole("every number in shape", n, 1) for n in shape)
+        if not self.shape:
+            raise ValueError("shape must have at least one axis; got ()")
         self.schedule = schedule
         self.dtype = dtype
         self.device = torch.empty(0, device=device).device
@@ -188,7 +190,7 @@ def wrap(
 
     Raises:
         TypeError: not callable.
-        ValueError: a trial call returns something else than noise of the shape of x_t.
+        ValueError: a trial call returns something else than finite noise of the shape of x_t.
     """
     if not callable(function):
         raise TypeError(f"function must be callable as f(x_t, t); got {type(function).__name__}")
@@ -197,6 +199,8 @@ def wrap(
     x = torch.zeros(2, *sizes, dtype=dtype, device=model.device)
     with torch.no_grad():
         out = function(x, torch.zeros(2, dtype=torch.long, device=model.device))
+    if isinstance(out, Tensor) and not torch.isfinite(out).all():
+        raise ValueError("function must return finite noise; a trial call at x_t = 0 did not")
     if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != dtype:
         got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(

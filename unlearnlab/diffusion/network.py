@@ -67,8 +67,10 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
-        if not 1 <= dim <= 8:
-            raise ValueError(f"dim must lie between 1 and 8; got {dim!r} (wrap a larger network)")
+        if not isinstance(dim, int) or not 1 <= dim <= 8:
+            raise ValueError(
+                f"dim must be a whole number between 1 and 8; got {dim!r} (wrap a larger network)"
+            )
         nn.Module.__init__(self)
         DiffusionModel.__init__(self, (dim,), schedule or Schedule(), torch.float32, device)
         self.members, self.width, self.blocks = members, width, blocks

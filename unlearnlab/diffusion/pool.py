@@ -20,9 +20,10 @@ from ..ratios import LogRatios, log_sum_exp
 from . import quadrature
 from .exact import PointMass
 from .model import DiffusionModel, require_comparable
+from .schedule import whole
 
-# 768 evaluations of each model per atom leave a standard error of about 0.1 nats in 2-D.
-POOL_QUALITY = {"levels": 48, "noises": 16, "replicates": 2}
+# 768 evaluations of each model per atom leave a standard error below 0.1 nats in 2-D.
+POOL_QUALITY = {"levels": 24, "noises": 32, "replicates": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,13 @@ def tabulate(
                 f"forget[{i}] is a PointMass: it has no log-ratio under retain, so there is no "
                 "dual problem to solve; use finetune with ForwardKL"
             )
+    if isinstance(retain, PointMass):
+        raise SupportError("retain is a PointMass: it has no density, so no log-ratios")
+    if x.shape[1:] != retain.shape or not torch.isfinite(x).all():
+        raise ValueError(
+            f"samples must be finite and of shape {retain.shape}, stacked; got {tuple(x.shape)}"
+            f"{'' if torch.isfinite(x).all() else ' with NaN or infinity'}"
+        )
     log_weights = np.full(len(x), -np.log(len(x)))
     points = Samples(x, retain, tuple(forget))
     densities = [model.log_density(x) for model in (retain, *forget)]
@@ -77,8 +85,7 @@ def draw(
     With π the shares of the pool and r_i = log q/q_i, the mass of q at a sample is proportional to
     1/(π_0 + Σπ_i e^{−r_i}) (the balance heuristic) and that of q_i to e^{−r_i} times it.
     """
-    if size < 16 * (len(forget) + 1):
-        raise ValueError(f"pool must hold at least {16 * (len(forget) + 1)} samples; got {size!r}")
+    whole("pool", size, 16 * (len(forget) + 1))
     models = [retain, *forget]
     forgotten = [size // (2 * len(forget))] * len(forget)
     counts = [size - sum(forgotten), *forgotten]

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import trange
 
 from ..estimate import Estimate
+from .schedule import whole
 
 if TYPE_CHECKING:
     from .model import DiffusionModel
@@ -43,6 +44,18 @@ def predict(model: DiffusionModel | Gaussian, x_t: Tensor, t: Tensor) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
+def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian) -> None:
+    """Refuse numbers that a noise prediction has spoilt."""
+    bad = int(
+        (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1).sum()
+    )
+    if bad:
+        raise ValueError(
+            f"{name}: not finite for {bad} of {len(values)} samples; a noise prediction of "
+            f"{' or '.join(map(repr, models))} is NaN or too large"
+        )
+
+
 def square(x: Tensor) -> Tensor:
     """(B,) squared norms in float64."""
     return x.double().flatten(1).square().sum(1)
@@ -53,7 +66,7 @@ def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Esti
 
     Each sample visits every eighth node, from a random first one.
     """
-    x = p.sample(samples, seed=seed)
+    x = p.sample(whole("samples", samples, 2), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     nodes, weights = p.schedule.nodes(LEVELS)
     stride = -(-len(nodes) // LEVELS_EACH)
@@ -66,6 +79,7 @@ def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Esti
         noise = torch.randn(x.shape, generator=generator).to(x)
         weight = (stride * weights[index] * inside).to(x.device)
         totals += weight * _deviation(p, q, x, nodes[index].to(x.device), noise)
+    require_finite("KL", totals, p, q)
     ends = 0.0
     for t in (nodes[0], nodes[-1]):
         some = x[:4096]
@@ -96,9 +110,10 @@ def log_ratios(
     The noise is a lattice of quasi-random points with its mirror image, shifted at random for each
     x and node, and the same for all models; `replicates` independent shifts give the error.
     """
-    nodes, weights = p.schedule.nodes(levels)
+    nodes, weights = p.schedule.nodes(whole("levels", levels, 2))
+    whole("noises", noises, 2 * replicates)
     generator = torch.Generator().manual_seed(seed)
-    points = max(1, noises // (2 * replicates))
+    points = noises // (2 * replicates)
     lattice = torch.quasirandom.SobolEngine(p.dim).draw(points, dtype=torch.float64)
     shape = (len(x), replicates, len(others))
     totals = torch.zeros(shape, dtype=torch.float64, device=x.device)
@@ -120,6 +135,7 @@ def log_ratios(
             totals[start : start + at_once] += weight * means
             if k in (0, len(nodes) - 1):
                 ends[start : start + at_once] += 0.5 * means.mean(1)
+    require_finite("log-ratios", totals, p, *others)
     return RatioEstimate(totals.mean(1), totals.std(1) / replicates**0.5, ends)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from ..errors import SupportError
 from . import quadrature
+from .exact import PointMass
 from .model import DiffusionModel, require_comparable
 
 
@@ -37,6 +39,7 @@ def log_ratio(
 
     Raises:
         TypeError, ValueError: not diffusion models; different spaces; x of another shape.
+        SupportError: a `PointMass`.
 
     Source: [K] Lemma 2, after Kong et al. 2023.
 
@@ -48,6 +51,9 @@ def log_ratio(
         [0.5, -1.5]
     """
     require_comparable(["p", "q"], [p, q])
+    for name, model in (("p", p), ("q", q)):
+        if isinstance(model, PointMass):
+            raise SupportError(f"{name} is a PointMass, which has no density and no log-ratio")
     points = torch.as_tensor(x).to(p.device, p.dtype)
     if points.shape[1:] != p.shape or not torch.isfinite(points).all():
         raise ValueError(

@@ -12,8 +12,8 @@ from torch.quasirandom import SobolEngine
 
 from ..estimate import Estimate
 from . import quadrature
-from .quadrature import predict, square
-from .schedule import Schedule
+from .quadrature import predict, require_finite, square
+from .schedule import Schedule, whole
 
 if TYPE_CHECKING:
     from .model import DiffusionModel
@@ -64,11 +64,13 @@ def run(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
+    whole("n", n, 1)
     log_probability = torch.zeros(n, dtype=torch.float64, device=model.device)
     unfolding = trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
     for _, x, logs in unfolding:
         log_probability += logs
         last = x
+    require_finite("samples", last, model)
     return last, log_probability
 
 
@@ -76,8 +78,7 @@ def trajectory(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
 ) -> Iterator[tuple[Step, Tensor, Tensor]]:
     """The chain as it unfolds: (transition taken, x_s, (n,) log p(x_s|x_t), 0 if deterministic)."""
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n!r}")
+    whole("n", n, 1)
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
@@ -125,6 +126,8 @@ def path_kl(
     The last transition is deterministic and left out. By the data-processing inequality this is at
     least the KL of the end points, up to that transition.
     """
+    whole("samples", samples, 2)
+    whole("steps", steps, 2)  # the last one is left out
     totals = torch.zeros(samples, dtype=torch.float64, device=p.device)
     generator = torch.Generator().manual_seed(seed)
     shape = (samples, *p.shape)
@@ -137,6 +140,7 @@ def path_kl(
         gap = square(own - predict(q, x, t))
         totals += step.turn**2 / (2 * step.spread**2) * gap
         x = step.mean(x, own) + step.spread * torch.randn(shape, generator=generator).to(x)
+    require_finite("the path KL", totals, p, q)
     return Estimate(float(totals.mean()), float(totals.std()) / samples**0.5)
 
 
@@ -150,8 +154,10 @@ def with_log_density(
     or a fine-tuned student generates, whether or not its ε̂ is a denoiser of anything.
 
     Raises:
-        ValueError: more than 16 dimensions: the Jacobians are not affordable.
+        ValueError: more than 16 dimensions: the Jacobians are not affordable; or samples that are
+            not finite.
     """
+    whole("n", n, 1)
     if model.dim > LARGEST_FLOW:
         raise ValueError(
             f"the density of DDIM samples needs Jacobians, affordable up to {LARGEST_FLOW} "
@@ -174,6 +180,7 @@ def with_log_density(
         jacobian += step.keep * torch.eye(model.dim, dtype=torch.float64, device=x.device)
         log_p -= torch.linalg.slogdet(jacobian)[1]
         x = step.mean(x, noise).detach()
+    require_finite("samples and their densities", log_p + square(x), model)
     return x, log_p
 
 
@@ -181,7 +188,7 @@ def flow_kl(
     p: DiffusionModel, q: DiffusionModel, *, samples: int, steps: int, seed: int
 ) -> Estimate:
     """KL(p_s‖q) of the law p_s of p's DDIM samples: E[log p_s(x) − log q(x)]."""
-    x, log_p = with_log_density(p, samples, steps=steps, seed=seed)
+    x, log_p = with_log_density(p, whole("samples", samples, 2), steps=steps, seed=seed)
     log_q = q.log_density(x)
     truncation = 0.0
     variance = torch.zeros(())

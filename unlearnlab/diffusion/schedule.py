@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,19 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 SPACINGS = ("leading", "trailing", "linspace", "log_snr")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """`value` as a whole number of at least `least`."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    return int(value)
+
+
+def _known(spacing: str) -> str:
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
+    return spacing
 
 
 class Schedule:
@@ -50,10 +64,8 @@ class Schedule:
                 f"shape {beta.shape}, {np.array2string(beta, threshold=6)} (a schedule with zero "
                 "signal at its end has no log-SNR there: leave out its last step)"
             )
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
-        self.spacing = spacing
-        self.steps_offset = steps_offset
+        self.spacing = _known(spacing)
+        self.steps_offset = whole("steps_offset", steps_offset, 0)
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
@@ -91,7 +103,9 @@ class Schedule:
 
     def __repr__(self) -> str:
         low, high = float(self._log_snr[-1]), float(self._log_snr[0])
-        return f"Schedule({len(self)} steps, log-SNR {high:.2f} to {low:.2f})"
+        spacing = "" if self.spacing == "leading" else f", {self.spacing}"
+        offset = f", steps_offset={self.steps_offset}" if self.steps_offset else ""
+        return f"Schedule({len(self)} steps, log-SNR {high:.2f} to {low:.2f}{spacing}{offset})"
 
     @property
     def log_snr(self) -> Tensor:
@@ -126,11 +140,11 @@ class Schedule:
         "log_snr" makes equal steps of log-SNR, as far as the schedule's own allow.
         """
         total = len(self)
-        if not 1 <= steps <= total:
+        if whole("steps", steps, 1) > total:
             raise ValueError(f"steps must lie between 1 and {total}; got {steps!r}")
-        spacing = spacing or self.spacing
+        spacing = _known(spacing or self.spacing)
         if spacing == "log_snr":
-            return self.nodes(steps)[0].flip(0).tolist()
+            return self.nodes(steps)[0].flip(0)[:steps].tolist()
         if spacing == "leading":
             visited: Any = np.arange(steps) * (total // steps) + self.steps_offset
         elif spacing == "trailing":
@@ -146,8 +160,9 @@ class Schedule:
             timesteps (K,) rising, K ≤ count, both ends included, and weights (K,) in float64 such
             that ½∫f dγ over the schedule's range is Σ_k weights[k]·f(γ[k]).
         """
-        even = torch.linspace(float(self.log_snr[0]), float(self.log_snr[-1]), count)
-        nearest = torch.searchsorted(-self.log_snr, -even.double()).clamp(max=len(self) - 1)
+        high, low = float(self.log_snr[0]), float(self.log_snr[-1])
+        even = torch.linspace(high, low, count, dtype=torch.float64)  # float32 would miss the ends
+        nearest = torch.searchsorted(-self.log_snr, -even).clamp(max=len(self) - 1)
         t = torch.unique(torch.cat([torch.tensor([0]), nearest, torch.tensor([len(self) - 1])]))
         gaps = -torch.diff(self.log_snr[t])
         weights = torch.zeros(len(t), dtype=torch.float64)
