@@ -67,6 +67,12 @@ EXERCISES = {
     "05.1": Exercise(4.62836, "which terms of log Q/Q₁ cancel?"),
     "05.2": Exercise(0.0186116, "the cell above does it for state 1", 2e-4),
     "05.3": Exercise(0.0459809, "solve, then chain.departure(...) of the model", 2e-4),
+    "06.1": Exercise(264, "count the cells that are higher than both neighbours", 0.012),
+    "06.2": Exercise(-0.468629, "−σ·score, and the score of a Gaussian is −(x − mean)/variance"),
+    "06.3": Exercise(1.47478, "x̂ = (x_t − σ·ε̂)/α, with α and σ at t = 250"),
+    "07.1": Exercise(1.52319, "the difference is −2ασ at every x, and α²σ² is a derivative"),
+    "07.2": Exercise(76741, "draws go with the variance, not with the standard deviation", 0.12),
+    "07.3": Exercise(1.52, "a ul.ComposedModel with guidance [1.0], then lemma3 and ul.kl", 0.05),
 }
 
 
