@@ -23,6 +23,7 @@ _HOME = {
     "Pool": "diffusion",
     "Run": "diffusion",
     "Schedule": "diffusion",
+    "parametrisation_gap": "diffusion",
     "ScoreNetwork": "diffusion",
     "finetune": "diffusion",
     "log_ratio": "diffusion",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         ScoreNetwork,
         finetune,
         log_ratio,
+        parametrisation_gap,
         wrap,
     )
     from .dual import solve

@@ -3,6 +3,7 @@
 from .composed import ComposedModel
 from .exact import DiffusedMixture, PointMass
 from .finetune import Run, finetune
+from .gap import ParametrisationGap, parametrisation_gap
 from .model import DiffusionModel, wrap
 from .network import ScoreNetwork
 from .pool import Pool
@@ -14,6 +15,7 @@ __all__ = [
     "ComposedModel",
     "DiffusedMixture",
     "DiffusionModel",
+    "ParametrisationGap",
     "PointMass",
     "Pool",
     "RatioEstimate",
@@ -22,5 +24,6 @@ __all__ = [
     "ScoreNetwork",
     "finetune",
     "log_ratio",
+    "parametrisation_gap",
     "wrap",
 ]

@@ -342,10 +342,11 @@ def _status(
     if method == "tilt" and diverged is None:
         return _tilt_status(problem, evaluation)
     violations = problem.sense * (problem.thresholds - history["constraints"])
+    scale = problem.thresholds if isinstance(problem, Likelihood) else 1.0
     return diagnose(
         violations,
         history["stderr"],
-        history["multipliers"],
+        history["multipliers"] * scale,
         problem.thresholds,
         at_edge=edge,
         fixed=fixed,

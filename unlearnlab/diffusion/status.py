@@ -23,7 +23,9 @@ ADVICE = {
 }
 MISSED = 0.05  # of a threshold: how far a constraint may be off and still count as met
 SETTLED = 0.1  # of its size: how far a multiplier may drift over the last third of a run
-SWINGS = 3  # changes of sign of the violation that make an oscillation
+SWINGS = 3  # changes of side that make an oscillation
+WIDE = 0.25  # of a multiplier's size: how far its swings go, to be called so
+SEEN = 0.02  # nats: a smaller rise of a multiplier asks for nothing that could be seen
 FEWEST = 9  # rounds, below which there is nothing to read
 
 
@@ -54,7 +56,7 @@ def diagnose(
     Args:
         violations: (R, m) signed: positive where a constraint was missed.
         stderr: (R, m) of the constraint estimates.
-        multipliers: (R, m).
+        multipliers: (R, m), in nats: λ of RU and FU, λ·b of LU.
         thresholds: (m,).
         at_edge: whether the last multipliers touch the edge of their domain.
         fixed: whether they were held fixed: then nothing is asked of the constraints.
@@ -76,15 +78,18 @@ def diagnose(
         noise = np.maximum(MISSED * abs(thresholds[i]), 3 * stderr[last][:, i])
         if _swings(v[:, i], noise) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
             return Status("oscillating", f"constraint {i} crosses its threshold again and again")
+        if _swings(lagrange[:, i] - size[i], WIDE * size[i]) >= SWINGS:
+            return Status("oscillating", f"multiplier {i} swings about {size[i]:.3g}")
     mean = v.mean(axis=0)
     for i in map(int, np.flatnonzero(mean > slack)):
         where = f"constraint {i} misses its threshold by {mean[i]:.3g} ± {error[i]:.2g}"
         if at_edge:
             return Status("saturating", where + ", its multiplier at the edge")
-        third = max(1, len(v) // 3)
-        rise = lagrange[-third:, i].mean() - lagrange[:third, i].mean()
-        answer = v[:third, i].mean() - v[-third:, i].mean()
-        if rise > SETTLED * size[i] and answer < 0.1 * mean[i]:
+        half, few = rounds // 2, max(1, rounds // 6)
+        rise = multipliers[-1, i] - multipliers[half, i]
+        answer = violations[half : half + few, i].mean() - violations[-few:, i].mean()
+        steady = rise >= 0.9 * np.ptp(multipliers[half:, i])
+        if steady and rise > max(SETTLED * size[i], SEEN) and answer < 0.1 * mean[i]:
             return Status("plateau", where + " and no longer answers")
         return Status("violated", where)
     if at_edge:
@@ -101,8 +106,8 @@ def diagnose(
     return Status("converged", "constraints within their errors")
 
 
-def _swings(violation: Array, slack: Array) -> int:
+def _swings(series: Array, slack: Array | float) -> int:
     """How often a series goes from beyond +slack to beyond −slack, or back."""
-    side = np.sign(violation) * (np.abs(violation) > slack)
+    side = np.sign(series) * (np.abs(series) > slack)
     sides = side[side != 0]
     return int((sides[1:] != sides[:-1]).sum())

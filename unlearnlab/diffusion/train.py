@@ -251,8 +251,9 @@ class Loop:
                 "round": self.round,
                 "student": [p.detach() for p in self.parameters],
                 "average": self.average,
-                "primal": self.primal.state_dict() if self.trains else {},
-                "dual": {} if self.dual is None else self.dual.state_dict(),
+                # What an optimiser was made with comes back with the optimiser itself.
+                "primal": self.primal.state_dict()["state"] if self.trains else {},
+                "dual": {} if self.dual is None else self.dual.state_dict()["state"],
                 "multipliers": self.multipliers.detach(),
                 "history": {
                     key: torch.stack(values) if values else torch.zeros(0)
@@ -271,9 +272,9 @@ class Loop:
                 p.copy_(stored)
             self.multipliers.copy_(state["multipliers"])
         if self.trains:
-            self.primal.load_state_dict(state["primal"])
+            self.primal.load_state_dict(self.primal.state_dict() | {"state": state["primal"]})
         if self.dual is not None:
-            self.dual.load_state_dict(state["dual"])
+            self.dual.load_state_dict(self.dual.state_dict() | {"state": state["dual"]})
         self.history = {key: list(values) for key, values in state["history"].items()}
 
     def save(self) -> None:

@@ -122,7 +122,8 @@ class Likelihood(Problem):
         )
         values = np.exp(np.minimum(self.log_statistic(atoms), LARGEST_LOG_STATISTIC))
         errors = values.std(axis=0) / np.sqrt(len(values))
-        constraints = [Estimate(*pair) for pair in zip(values.mean(axis=0), errors, strict=True)]
+        pairs = zip(values.mean(axis=0), errors, strict=True)
+        constraints = [Estimate(float(value), float(error)) for value, error in pairs]
         return Evaluation.of(objective, constraints)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:

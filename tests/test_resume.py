@@ -1,0 +1,173 @@
+"""Checkpoints: killed runs end as if never killed; nothing foreign is read or overwritten."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from students import Shifted, gaussian
+
+import unlearnlab as ul
+from unlearnlab.diffusion import checkpoint
+
+TESTS = Path(__file__).parent
+RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
+OPTIONS = {"steps": 100, "batch": 32, "evaluate": False, "save_every": 5}
+
+JOB = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_resume import run_to_the_end
+run_to_the_end(sys.argv[2])
+"""
+
+
+def run_to_the_end(folder):
+    """What the killed process does; also called here for the run that is never killed."""
+    torch.set_num_threads(1)
+    net = ul.ScoreNetwork(1, width=16)
+    from cooper.optim import nuPI
+
+    return ul.finetune(
+        RU,
+        net,
+        steps=400,
+        batch=64,
+        folder=folder,
+        resume=True,
+        evaluate=False,
+        save_every=2,
+        dual_optimizer=lambda p: nuPI(p, lr=0.1, Kp=torch.tensor(0.5), maximize=True),
+    )
+
+
+def stored(folder):
+    with safe_open(Path(folder) / checkpoint.NAME, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
+        return tensors, file.metadata()
+
+
+def test_killed_and_resumed_is_bit_identical(tmp_path):
+    kills = int(os.environ.get("UNLEARNLAB_KILLS", "3"))
+    whole = run_to_the_end(tmp_path / "whole")
+    rng = random.Random(0)
+    killed = 0
+    command = [sys.executable, "-c", JOB, str(TESTS), str(tmp_path / "killed")]
+    while killed < kills:
+        job = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        started = tmp_path / "killed" / checkpoint.NAME
+        before = started.stat().st_mtime_ns if started.exists() else 0
+        while job.poll() is None:  # wait until it writes, then strike at a random moment
+            if started.exists() and started.stat().st_mtime_ns != before:
+                time.sleep(rng.uniform(0, 0.15))
+                break
+            time.sleep(0.005)
+        if job.poll() is None:
+            os.kill(job.pid, signal.SIGKILL)
+            killed += 1
+        else:
+            pytest.fail("the run ended before it could be killed: make it longer")
+        job.wait()
+    resumed = run_to_the_end(tmp_path / "killed")
+    assert np.array_equal(resumed.multipliers, whole.multipliers)
+    for key, values in whole.history.items():
+        assert np.array_equal(resumed.history[key], values), key
+    for ours, theirs in zip(resumed.student.parameters(), whole.student.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    ours, theirs = stored(tmp_path / "killed"), stored(tmp_path / "whole")
+    assert ours[1] == theirs[1] and all(torch.equal(v, theirs[0][k]) for k, v in ours[0].items())
+
+
+def test_a_finished_run_is_read_back(tmp_path):
+    first = ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    written = (tmp_path / checkpoint.NAME).read_bytes()
+    again = ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert float(again.student.mean) == float(first.student.mean)
+    assert again.status == first.status
+    assert (tmp_path / checkpoint.NAME).read_bytes() == written
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    with pytest.raises(ValueError, match="already holds a run; resume=True continues it"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    with pytest.raises(ValueError, match="resume=True needs folder"):
+        ul.finetune(RU, Shifted(), resume=True, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch": 64}, "batch"),
+        ({"lr": 0.5}, "settings"),
+        ({"seed": 7}, "settings"),
+        ({"dual_lr": 0.5}, "dual optimiser"),
+        ({"multipliers": [0.3]}, "first multipliers"),
+        ({"problem": ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[3.0])}, "thresholds"),
+        ({"student": ul.ScoreNetwork(1, width=8)}, "student"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, named):
+    ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    options = OPTIONS | {"folder": tmp_path, "resume": True} | change
+    problem, student = options.pop("problem", RU), options.pop("student", Shifted())
+    with pytest.raises(ValueError, match=f"is of another run: its {named}.*nothing was over"):
+        ul.finetune(problem, student, **options)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "noise", "empty", "foreign", "flipped"])
+def test_damaged_and_foreign_files_are_refused(tmp_path, damage):
+    ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    path = tmp_path / checkpoint.NAME
+    content = path.read_bytes()
+    if damage == "foreign":
+        save_file({"weights": torch.zeros(3)}, path)
+    elif damage == "flipped":
+        at = content.index(b"identity")
+        path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    else:
+        bad = {"truncated": content[: len(content) // 2], "noise": os.urandom(500), "empty": b""}
+        path.write_bytes(bad[damage])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"run\.safetensors is .*nothing was overwritten"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert path.read_bytes() == before
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpoint.write(tmp_path, {"x": torch.ones(2)}, {"a": 1})
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.write(tmp_path, {"x": torch.zeros(2)}, {"a": 1})
+    assert torch.equal(checkpoint.read(tmp_path, {"a": 1})["x"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+
+
+def test_state_comes_back_as_it_was(tmp_path):
+    state = {
+        "numbers": [1, 2.5, None, "three", True],
+        "nested": {"pair": (torch.arange(3), torch.tensor(1.5, dtype=torch.float64)), 0: "int key"},
+    }
+    checkpoint.write(tmp_path, state, {})
+    back = checkpoint.read(tmp_path, {})
+    assert back["numbers"] == state["numbers"] and isinstance(back["nested"]["pair"], tuple)
+    assert torch.equal(back["nested"]["pair"][0], torch.arange(3))
+    assert back["nested"]["pair"][1].dtype == torch.float64 and back["nested"][0] == "int key"
+    json.dumps(stored(tmp_path)[1])
+    with pytest.raises(TypeError, match="cannot hold a set"):
+        checkpoint.write(tmp_path, {"x": {1}}, {})
