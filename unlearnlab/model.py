@@ -74,13 +74,14 @@ def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0, **options: Any) ->
     * kind="point", of the samples: Lemma 3, ½∫E‖ε̂_p − ε̂_q‖²dγ, eq. (29), where p is a denoiser;
       else (composed models, fine-tuned students) E[log p(x) − log q(x)] with the exact density of
       p's DDIM samples, in up to 16 dimensions.
-    * kind="path", of two DDPM chains: Σ_t E‖μ_p − μ_q‖²/(2σ_t²) along p's, at least as large.
+    * kind="path", of two DDPM chains: Σ_t E‖μ_p − μ_q‖²/(2σ_t²) along p's, at least as large. A
+      step Δγ of log-SNR counts ½(e^{Δγ} − 1) times ‖ε̂_p − ε̂_q‖², not ½Δγ: few steps, large KL.
 
     Args:
         p, q: models on the same space.
         kind: "point" or "path"; never compare one with the other.
-        options: for diffusion models samples= (default 16384; more for exact ones) and steps= (50)
-            of the samplers.
+        options: for diffusion models samples= (16384; 4096 where densities of DDIM samples are
+            needed) and steps= (50) of the samplers. The law of a sampler depends on its steps.
 
     Raises:
         TypeError: p or q is not a model.

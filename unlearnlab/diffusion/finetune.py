@@ -23,7 +23,7 @@ from .model import DiffusionModel, require_comparable
 from .objectives import LARGEST_SUM, Denoising, DualOnlyObjective, Objective, primal_dual
 from .pool import Pool
 from .status import Status, diagnose
-from .train import Loop, Settings, Trained, make_accelerator, require_seeds
+from .train import Loop, Settings, Trained, make_accelerator, require_seeds, settings_of
 
 METHODS = ("primal-dual", "tilt", "dual-only")
 
@@ -141,7 +141,7 @@ def finetune(
     else:
         goal = objective or primal_dual(first, problems, batch)
     count = goal.steps if steps is None else steps
-    options = Settings(count, lr, require_seeds(seed, members), **settings)
+    options = Settings(count, lr, require_seeds(seed, members), **settings_of(settings))
     thresholds = torch.tensor(np.stack([each.thresholds for each in problems]))
     # LU's multipliers have units of nats/b: the dual optimiser sees λ·b and relative violations.
     scale = thresholds if isinstance(first, Likelihood) else torch.ones_like(thresholds)
@@ -244,6 +244,8 @@ def _dual(
     make: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None,
 ) -> torch.optim.Optimizer | None:
     if make is None:
+        if not dual_lr >= 0:
+            raise ValueError(f"dual_lr must not be negative; got {dual_lr!r}")
         return torch.optim.SGD([weights], lr=dual_lr, maximize=True) if dual_lr else None
     optimizer = make([weights])
     if not all(group.get("maximize") for group in optimizer.param_groups):

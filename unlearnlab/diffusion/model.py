@@ -17,6 +17,9 @@ from ..ratios import LogRatios
 from . import quadrature, sampling
 from .schedule import Schedule, whole
 
+SAMPLES = 1 << 14  # of a KL by Lemma 3 or along paths
+FLOW_SAMPLES = 1 << 12  # of a KL by the density of DDIM samples, which costs Jacobians
+
 
 class Space(NamedTuple):
     """What two diffusion models must share to be compared."""
@@ -116,10 +119,12 @@ class DiffusionModel(ABC):
         *,
         kind: str = "point",
         seed: int = 0,
-        samples: int = 1 << 14,
+        samples: int | None = None,
         steps: int = 50,
     ) -> Estimate:
         """KL(self‖other) in nats; see `unlearnlab.kl`."""
+        if samples is None:
+            samples = FLOW_SAMPLES if kind == "point" and not self.denoiser else SAMPLES
         require_comparable(["p", "q"], [self, other])
         if kind == "path":
             return sampling.path_kl(self, other, samples=samples, steps=steps, seed=seed)
@@ -127,7 +132,7 @@ class DiffusionModel(ABC):
             raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
         if self.denoiser:
             return quadrature.kl(self, other, samples=samples, seed=seed)
-        return sampling.flow_kl(self, other, samples=min(samples, 4096), steps=steps, seed=seed)
+        return sampling.flow_kl(self, other, samples=samples, steps=steps, seed=seed)
 
     def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
         """The table of log q/q_i at `atoms` (n, *shape), by default draws of this model."""
@@ -178,6 +183,7 @@ def wrap(
     schedule: Schedule,
     shape: int | Sequence[int],
     *,
+    denoiser: bool = True,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Wrapped:
@@ -187,6 +193,8 @@ def wrap(
         function: (x_t (B, *shape), t (B,)) → ε̂ (B, *shape).
         schedule: the one it was trained with.
         shape: of one sample.
+        denoiser: whether it predicts E[ε|x_t] of the model's own samples. Guided and composed
+            predictions do not: Lemmas 2 and 3 do not hold for them.
 
     Raises:
         TypeError: not callable.
@@ -196,6 +204,7 @@ def wrap(
         raise TypeError(f"function must be callable as f(x_t, t); got {type(function).__name__}")
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     model = Wrapped(function, schedule, sizes, dtype, device)
+    model.denoiser = denoiser
     x = torch.zeros(2, *sizes, dtype=dtype, device=model.device)
     with torch.no_grad():
         out = function(x, torch.zeros(2, dtype=torch.long, device=model.device))

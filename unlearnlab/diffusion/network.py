@@ -146,7 +146,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
         """
         from .objectives import Denoising  # which needs models
-        from .train import Loop, Settings, make_accelerator
+        from .train import Loop, Settings, make_accelerator, settings_of
 
         x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) < 20 or not torch.isfinite(x).all():
@@ -156,7 +156,9 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             )
         self.mean.copy_(x.mean(0))
         self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
-        options = Settings(steps, lr, [seed] * self.members, **({"average": 0.99} | settings))
+        options = Settings(
+            steps, lr, [seed] * self.members, **({"average": 0.99} | settings_of(settings))
+        )
         none = torch.zeros(self.members, 0, device=self.device)
         loop = Loop(
             self.requires_grad_(True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from . import checkpoint
 from .draws import Draws
 from .objectives import Measured, Objective, Tally
+from .schedule import whole
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
@@ -50,6 +51,28 @@ class Settings:
     warmup: float = 0.05
     clip: float | None = 1.0
     save_every: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulation", "save_every"):
+            whole(name, getattr(self, name), 1)
+        if self.primal_steps is not None:
+            whole("primal_steps", self.primal_steps, 1)
+        for name, low, high in (("average", 0.0, 1.0), ("warmup", 0.0, 1.0)):
+            if not low <= getattr(self, name) < high:
+                raise ValueError(f"{name} must lie in [{low}, {high}); got {getattr(self, name)!r}")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be positive and finite; got {value!r}")
+
+
+def settings_of(given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, refused where `Settings` has no such name."""
+    known = {one.name for one in fields(Settings)} - {"steps", "lr", "seeds"}
+    for name in given:
+        if name not in known:
+            raise TypeError(f"unknown setting {name!r}; settings are {', '.join(sorted(known))}")
+    return given
 
 
 @dataclass

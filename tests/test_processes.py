@@ -1,0 +1,46 @@
+"""Two processes share a run: the multipliers and students stay equal, and end where one ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
+JOB = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from accelerate import Accelerator
+from students import Shifted, gaussian
+import unlearnlab as ul
+problem = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
+accelerator = Accelerator(cpu=True)
+run = ul.finetune(problem, Shifted(), lr=0.02, batch=int(sys.argv[2]), steps=1000, dual_lr=0.05,
+                  evaluate=False, accelerator=accelerator, folder=sys.argv[3], save_every=50)
+print(json.dumps([accelerator.process_index, accelerator.num_processes, run.status,
+                  float(run.multipliers[0]), float(run.student.mean)]))
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_agree(tmp_path, processes):
+    """The optimum of two unit Gaussians, λ* = ½ and m* = −1, from halves of each batch."""
+    script = tmp_path / "job.py"
+    script.write_text(JOB)
+    job = [str(script), str(Path(__file__).parent), str(256 // processes), str(tmp_path / "run")]
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone"]
+        launch += ["--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*launch, *job], capture_output=True, text=True, timeout=300, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert sorted(one[0] for one in found) == list(range(processes))
+    assert all(one[1] == processes and one[2] == "converged" for one in found)
+    assert len({(one[3], one[4]) for one in found}) == 1  # bit for bit the same on both
+    assert found[0][3] == pytest.approx(0.5, abs=0.01)
+    assert found[0][4] == pytest.approx(-1.0, abs=0.02)
