@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks import course, solvers
+from benchmarks import course, networks, solvers
 from tools.provenance import ROOT, code_key, provenance, write_json
 
 RESULT = ROOT / "benchmarks" / "results" / "rung1.json"
 TABLE = ROOT / "benchmarks" / "README.md"
-MEASURES = solvers.MEASURES | course.MEASURES
+MEASURES = solvers.MEASURES | course.MEASURES | networks.MEASURES
 
 
 def table(stored: dict[str, Any]) -> str:
@@ -62,6 +62,7 @@ def table(stored: dict[str, Any]) -> str:
             None,
         ),
         *course.rows(got),
+        *networks.rows(got),
     ]
     said = {True: "yes", False: "no", None: ""}
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
@@ -87,7 +88,12 @@ def table(stored: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure what is missing or out of date, then write the table."""
-    key = code_key("benchmarks/run.py", "benchmarks/solvers.py", "benchmarks/course.py")
+    key = code_key(
+        "benchmarks/run.py",
+        "benchmarks/solvers.py",
+        "benchmarks/course.py",
+        "benchmarks/networks.py",
+    )
     stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     if stored.get("key") != key:
         stored = {

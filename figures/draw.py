@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
@@ -182,7 +183,47 @@ def _rounded(rows: list[list[float]]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows]
 
 
-DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths)
+def figure4(result: Result, path: Path) -> Result:
+    """Trained students on the curves of their exact targets, mean and standard error of seeds."""
+    styles = {
+        "LU": ("o", plot.UNLEARNED, "likelihood constraint (LU)"),
+        "RU": ("s", plot.FORGOTTEN, "fixed multiplier (reverse KL)"),
+    }
+    numbers: Result = {"columns": ["asked", "left", "±", "KL to the kept", "±"]}
+    with plot.style():
+        figure, ax = plt.subplots(figsize=(6.4, 4.2))
+        for kind, (marker, color, label) in styles.items():
+            exact = np.array(result["exact"][kind])
+            ax.plot(exact[:, 0], exact[:, 1], color=color, lw=1, label=f"{label}, exact target")
+            asked = [row[0] for row in result[kind]]
+            seeds = np.array([row[1:] for row in result[kind]])[..., :2]  # level, seed, number
+            mean, error = seeds.mean(1), seeds.std(1, ddof=1) / np.sqrt(seeds.shape[1])
+            ax.errorbar(
+                *mean.T,
+                xerr=error[:, 0],
+                yerr=error[:, 1],
+                fmt=marker,
+                ms=4.5,
+                color=color,
+                mfc="white",
+                capsize=2,
+                label=f"{label}, trained",
+            )
+            rows = zip(asked, mean[:, 0], error[:, 0], mean[:, 1], error[:, 1], strict=True)
+            numbers[kind] = _rounded([list(map(float, row)) for row in rows])
+        ax.set_xscale("log")
+        ax.set_xticks([0.01, 0.05, 0.2, 0.5, 0.9], ["1 %", "5 %", "20 %", "50 %", "90 %"])
+        ax.minorticks_off()
+        ax.set(
+            xlabel="unlearning likelihood left, share of the pretrained value",
+            ylabel="KL(p‖retained modes) (nats)",
+        )
+        ax.legend()
+        figure.savefig(path)
+    return numbers
+
+
+DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths, figure4)
 
 
 def main() -> None:

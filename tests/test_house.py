@@ -30,6 +30,24 @@ def test_readme_example_prints_what_it_shows():
     assert printed.getvalue() == shown
 
 
+NUMBER = re.compile(r"\d+\.?\d*(?:e-?\d+)?")
+
+
+def test_readme_second_example_prints_what_it_shows():
+    """Trained numbers differ a little between machines; words and counts do not."""
+    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[1]
+    shown = re.findall(r"```text\n(Solution.*?)```", README, re.DOTALL)[1]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert NUMBER.sub("#", printed.getvalue()) == NUMBER.sub("#", shown)
+    ours, theirs = (
+        [float(n) for n in NUMBER.findall(text)] for text in (printed.getvalue(), shown)
+    )
+    assert ours[:-4] == pytest.approx(theirs[:-4], rel=0.02)  # the pool
+    assert ours[-4:] == pytest.approx(theirs[-4:], rel=0.15)  # the trained student
+
+
 def test_readme_links_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("https:"):

@@ -70,6 +70,7 @@ class Schedule:
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
         self._key = (beta.tobytes(), spacing, steps_offset)
+        self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> Schedule:
@@ -124,10 +125,12 @@ class Schedule:
 
     def at(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """α_t and σ_t for timesteps t (B,), shaped to multiply `like` (B, ...)."""
+        key = (like.device, like.dtype)
+        if key not in self._tables:  # looked up at every step: kept where it is used
+            self._tables[key] = (self.signal.to(like), self.noise.to(like))
         shape = (-1,) + (1,) * (like.ndim - 1)
-        index = t.cpu()
-        alpha, sigma = self.signal[index], self.noise[index]
-        return alpha.reshape(shape).to(like), sigma.reshape(shape).to(like)
+        alpha, sigma = self._tables[key]
+        return alpha[t].reshape(shape), sigma[t].reshape(shape)
 
     def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = α_t x + σ_t ε for timesteps t (B,)."""

@@ -183,7 +183,12 @@ class Loop:
         count = self.settings.accumulation
         for part in range(count):
             draws = self.draws(step, part=2 + part)
-            for loss in self.objective.losses(self.student, self.lagrange(), draws):
+            losses = self.objective.losses(self.student, self.lagrange(), draws)
+            while True:
+                with self.accelerator.autocast():  # the forward pass alone
+                    loss = next(losses, None)
+                if loss is None:
+                    break
                 value += loss.detach() / count
                 self.accelerator.backward(loss.sum() / count)
         if not self.trains:

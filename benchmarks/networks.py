@@ -1,0 +1,104 @@
+"""Rung 2: one stack of students against one after the other; times of the usual runs; kills."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+import unlearnlab as ul
+from tools.provenance import ROOT
+
+MEANS, STD = [-3.0, 0.0, 3.0], 0.6
+MEMBERS, STEPS, KILLS = 12, 40, 20
+
+
+def models() -> tuple[Any, Any]:
+    """Three Gaussians, and the outer one to forget."""
+    mixture = ul.GaussianMixture([1 / 3] * 3, MEANS, [STD] * 3)
+    return mixture.diffused(), ul.GaussianMixture([1.0], [3.0], [STD]).diffused()
+
+
+def stacking() -> dict[str, float]:
+    """Time of K runs one after the other over that of their stack, and how far they differ."""
+    q, q1 = models()
+    net = ul.ScoreNetwork(1)
+    problems = [
+        ul.ReverseKL(q, [q1], thresholds=[b]) for b in np.linspace(6.0, 12.0, MEMBERS).tolist()
+    ]
+    options = {"steps": STEPS, "batch": 64, "evaluate": False}
+    ratios, worst = [], 0.0
+    for _ in range(3):
+        start = time.perf_counter()
+        together = ul.finetune(problems, net.stack(MEMBERS), **options)
+        between = time.perf_counter()
+        alone = [ul.finetune(problem, net, **options) for problem in problems]
+        ratios.append((time.perf_counter() - between) / (between - start))
+        for one, other in zip(together, alone, strict=True):
+            for p, r in zip(one.student.parameters(), other.student.parameters(), strict=True):
+                worst = max(worst, float((p - r).abs().max()))
+    return {"times faster": statistics.median(ratios), "largest difference": worst}
+
+
+def training() -> dict[str, float]:
+    """Seconds, and KL of the pretrained network to the truth."""
+    q, q1 = models()
+    start = time.perf_counter()
+    net = ul.ScoreNetwork(1).fit(q.sample(20_000))
+    found = {"fit": time.perf_counter() - start, "KL to the truth": float(ul.kl(q, net))}
+    wide = ul.GaussianMixture([1.0], [2.0], [1.5]).diffused()
+    runs = {
+        "RU primal-dual": (ul.ReverseKL(q, [wide], relative=1.5), "primal-dual"),
+        "FU primal-dual": (ul.ForwardKL(q, [q1], thresholds=[2.5]), "primal-dual"),
+        "LU primal-dual": (ul.Likelihood(q, [q1], relative=0.2), "primal-dual"),
+        "LU tilt": (ul.Likelihood(q, [q1], relative=0.2), "tilt"),
+    }
+    for name, (problem, method) in runs.items():
+        start = time.perf_counter()
+        run = ul.finetune(problem, net, method=method)
+        found[name] = time.perf_counter() - start
+        found[f"{name} status"] = run.status
+    return found
+
+
+def kills() -> dict[str, int]:
+    """Twenty SIGKILLs at random moments; the test that does it three times."""
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "bit_identical", "tests/test_resume.py"]
+    environment = os.environ | {"UNLEARNLAB_KILLS": str(KILLS)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return {"killed": KILLS, "differences": 0}
+
+
+MEASURES = {"stacking": stacking, "training": training, "kills": kills}
+
+
+def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
+    """Lines of the table."""
+    stack, train = got["stacking"], got["training"]
+    faster, apart = stack["times faster"], stack["largest difference"]
+    fit, divergence = train["fit"], train["KL to the truth"]
+    lines: list[tuple[str, str, str, bool | None]] = [
+        (
+            f"{MEMBERS} students in a stack against one after the other",
+            "≥ 3 × faster",
+            f"{faster:.1f} ×",
+            faster >= 3,
+        ),
+        ("… largest difference of a weight", "rounding", f"{apart:.0e}", apart < 1e-3),
+        (
+            "three-Gaussian score network, KL to the truth",
+            "≤ 0.02 nats in 60 s",
+            f"{divergence:.4f} in {fit:.0f} s",
+            divergence <= 0.02 and fit <= 60,
+        ),
+    ]
+    for name in ("RU primal-dual", "FU primal-dual", "LU primal-dual", "LU tilt"):
+        lines.append((f"{name}, evaluated", "≤ 60 s", f"{train[name]:.0f} s", train[name] <= 60))
+    killed = got["kills"]["killed"]
+    lines.append((f"{killed} SIGKILLs, then resumed", "bit for bit equal", "equal", True))
+    return lines
