@@ -7,7 +7,7 @@ from students import SCHEDULE, Shifted, gaussian
 from test_objectives import closed_form
 
 import unlearnlab as ul
-from unlearnlab.diffusion.objectives import ForwardKLObjective, LikelihoodObjective
+from unlearnlab.diffusion.lagrangians import ForwardKLObjective, LikelihoodObjective
 from unlearnlab.diffusion.status import ADVICE, diagnose
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)

@@ -7,7 +7,7 @@ from students import Shifted
 import unlearnlab as ul
 from unlearnlab.diffusion import Run
 from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.objectives import LikelihoodObjective
+from unlearnlab.diffusion.lagrangians import LikelihoodObjective
 
 GRID = ul.Grid(-12, 12, 2001)
 Q, Q1 = (ul.GaussianMixture([1.0], [mean], [1.0]) for mean in (0.0, 1.0))

@@ -11,12 +11,12 @@ from torch import nn
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
 from unlearnlab.diffusion.draws import Draws, Levels
-from unlearnlab.diffusion.objectives import (
-    Denoising,
+from unlearnlab.diffusion.lagrangians import (
     ForwardKLObjective,
     LikelihoodObjective,
     ReverseKLObjective,
 )
+from unlearnlab.diffusion.objective import Denoising
 
 LIKE = torch.empty(0)
 

@@ -2,13 +2,14 @@
 
 from .composed import ComposedModel
 from .exact import DiffusedMixture, PointMass
-from .finetune import Run, finetune
+from .finetune import finetune
 from .gap import ParametrisationGap, parametrisation_gap
 from .model import DiffusionModel, wrap
 from .network import ScoreNetwork
 from .pool import Pool
 from .quadrature import RatioEstimate
 from .ratio import log_ratio
+from .run import Run
 from .schedule import Schedule
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +15,18 @@ from torch import nn
 
 from ..dual import solve
 from ..errors import Array, finite_vector
-from ..problems import Evaluation, Likelihood, Problem, ReverseKL, require_problem
+from ..problems import Likelihood, Problem, ReverseKL, require_problem
 from ..solution import Solution
 from . import checkpoint
 from .composed import ComposedModel
+from .lagrangians import DualOnlyObjective, primal_dual
 from .model import DiffusionModel, require_comparable
-from .objectives import LARGEST_SUM, Denoising, DualOnlyObjective, Objective, primal_dual
-from .pool import Pool
-from .status import Status, diagnose
-from .train import Loop, Settings, Trained, make_accelerator, require_seeds, settings_of
+from .objective import Denoising, Objective
+from .run import runs_of
+from .settings import Settings, make_accelerator, require_seeds, settings_of
+from .train import Loop
 
 METHODS = ("primal-dual", "tilt", "dual-only")
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished training run.
-
-    Attributes:
-        problem: what was asked.
-        student: the unlearned model.
-        multipliers: (m,) at the end.
-        history: arrays over rounds: loss (R,), objective (R,), constraints, stderr, multipliers
-            (R, m); what the training batches showed.
-        status: converged, violated, saturating, oscillating, plateau or diverged.
-        reason: what in the history says so.
-        evaluation: objective and constraints of the student on samples of its own, with standard
-            errors; None when not asked for.
-    """
-
-    problem: Problem
-    student: Any
-    multipliers: Array
-    history: dict[str, Array]
-    status: str
-    reason: str
-    evaluation: Evaluation | None = None
-
-    @property
-    def advice(self) -> str:
-        """What the status means and what to do."""
-        return Status(self.status, self.reason).advice
-
-    def __repr__(self) -> str:
-        multipliers = np.array2string(self.multipliers, precision=4)
-        lines = [
-            f"Run on {type(self.problem).__name__}: {self.status} ({self.reason})",
-            f"  advice       {self.advice}",
-            f"  multipliers  {multipliers}",
-        ]
-        if self.evaluation is not None:
-            lines.append(f"  held out     {self.evaluation}")
-        return "\n".join(lines)
 
 
 def finetune(
@@ -166,7 +126,7 @@ def finetune(
         progress,
     )
     trained = loop.run()
-    return _runs(problem, problems, trained, method, dual is None, evaluate)
+    return runs_of(problem, problems, trained, method, dual is None, evaluate)
 
 
 def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
@@ -300,72 +260,3 @@ def _identity(
         "dual optimiser": [type(dual).__name__, shown],
         "first multipliers": start.tolist(),
     }
-
-
-def _runs(
-    problem: Any,
-    problems: list[Problem],
-    trained: Trained,
-    method: str,
-    fixed: bool,
-    evaluate: bool,
-) -> Any:
-    """One `Run` for each member."""
-    students = [trained.student]
-    if len(problems) > 1:
-        students = trained.student.unstack()
-    runs = []
-    for k, (one, student) in enumerate(zip(problems, students, strict=True)):
-        history = {key: values[:, k].numpy() for key, values in trained.history.items()}
-        multipliers = trained.multipliers[k].numpy()
-        if isinstance(student, ComposedModel):
-            slack = 1 - multipliers.sum()
-            student = ComposedModel(one.retain, one.forget, multipliers / slack)
-        else:
-            student.requires_grad_(False)
-            # Denoising losses have the denoiser of some distribution as their minimiser.
-            student.denoiser = method == "tilt" or not isinstance(one, ReverseKL | Likelihood)
-        edge = isinstance(one, ReverseKL) and multipliers.sum() > 0.999 * LARGEST_SUM
-        evaluation = one.evaluate(student, seed=10_007) if evaluate else None
-        status = _status(one, history, evaluation, method, edge, fixed, trained.diverged)
-        runs.append(Run(one, student, multipliers, history, *status, evaluation))
-    return runs if isinstance(problem, Sequence) else runs[0]
-
-
-def _status(
-    problem: Problem,
-    history: dict[str, Array],
-    evaluation: Evaluation | None,
-    method: str,
-    edge: bool,
-    fixed: bool,
-    diverged: str | None,
-) -> Status:
-    if method == "tilt" and diverged is None:
-        return _tilt_status(problem, evaluation)
-    violations = problem.sense * (problem.thresholds - history["constraints"])
-    scale = problem.thresholds if isinstance(problem, Likelihood) else 1.0
-    return diagnose(
-        violations,
-        history["stderr"],
-        history["multipliers"] * scale,
-        problem.thresholds,
-        at_edge=edge,
-        fixed=fixed,
-        diverged=diverged,
-    )
-
-
-def _tilt_status(problem: Problem, evaluation: Evaluation | None) -> Status:
-    """Tilt asks nothing of the constraints in training: its evaluation tells."""
-    if evaluation is None:
-        return Status("converged", "not evaluated: the constraints are the pool's")
-    missed = problem.sense * (problem.thresholds - evaluation.constraints)
-    slack = np.maximum(0.05 * problem.thresholds, 3 * np.asarray(evaluation.constraints_stderr))
-    if (missed > slack).any():
-        i = int(np.argmax(missed - slack))
-        return Status("violated", f"the student misses constraint {i} by {missed[i]:.3g}")
-    return Status("converged", "the student meets the constraints within their errors")
-
-
-__all__ = ["Pool", "Run", "finetune"]

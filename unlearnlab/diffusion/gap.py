@@ -12,7 +12,7 @@ from ..dual import solve
 from ..errors import Array, multiplier_vector
 from ..estimate import Estimate
 from ..problems import Evaluation, Problem
-from .finetune import Run
+from .run import Run
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,9 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         Raises:
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
         """
-        from .objectives import Denoising  # which needs models
-        from .train import Loop, Settings, make_accelerator, settings_of
+        from .objective import Denoising  # which needs models
+        from .settings import Settings, make_accelerator, settings_of
+        from .train import Loop
 
         x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) < 20 or not torch.isfinite(x).all():

@@ -8,8 +8,8 @@ stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,60 +19,11 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .draws import Draws
-from .objectives import Measured, Objective, Tally
-from .schedule import whole
+from .objective import Measured, Objective, Tally
+from .settings import Settings
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
-
-
-@dataclass
-class Settings:
-    """How to train; everything here is part of a run's identity.
-
-    Attributes:
-        steps: primal steps.
-        lr: largest learning rate of AdamW; linear warm-up, then cosine to a twentieth. The dual
-            optimiser's follows the same course.
-        primal_steps: primal steps for each dual step; None for the objective's own.
-        accumulation: batches to each primal step.
-        average: decay of the exponential moving average that the run returns; 0 for none.
-        clip: largest gradient norm of each member; None for none.
-        save_every: rounds between checkpoints.
-        seeds: one for each member.
-    """
-
-    steps: int
-    lr: float
-    seeds: list[int]
-    primal_steps: int | None = None
-    accumulation: int = 1
-    average: float = 0.99
-    warmup: float = 0.05
-    clip: float | None = 1.0
-    save_every: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "accumulation", "save_every"):
-            whole(name, getattr(self, name), 1)
-        if self.primal_steps is not None:
-            whole("primal_steps", self.primal_steps, 1)
-        for name, low, high in (("average", 0.0, 1.0), ("warmup", 0.0, 1.0)):
-            if not low <= getattr(self, name) < high:
-                raise ValueError(f"{name} must lie in [{low}, {high}); got {getattr(self, name)!r}")
-        for name in ("lr", "clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive and finite; got {value!r}")
-
-
-def settings_of(given: dict[str, Any]) -> dict[str, Any]:
-    """`given`, refused where `Settings` has no such name."""
-    known = {one.name for one in fields(Settings)} - {"steps", "lr", "seeds"}
-    for name in given:
-        if name not in known:
-            raise TypeError(f"unknown setting {name!r}; settings are {', '.join(sorted(known))}")
-    return given
 
 
 @dataclass
@@ -329,18 +280,3 @@ class Loop:
             for key, values in self.history.items()
         }
         return Trained(self.student, self.lagrange().detach().cpu(), history, diverged)
-
-
-def make_accelerator(device: torch.device, **options: Any) -> Any:
-    """An `accelerate.Accelerator` on the device of the models."""
-    from accelerate import Accelerator
-
-    return Accelerator(cpu=device.type == "cpu", **options)
-
-
-def require_seeds(seed: int | Sequence[int], members: int) -> list[int]:
-    """One seed for each member."""
-    seeds = [seed] * members if isinstance(seed, int) else list(seed)
-    if len(seeds) != members:
-        raise ValueError(f"seed must be one number or {members}, one per member; got {seed!r}")
-    return seeds

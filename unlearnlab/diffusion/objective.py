@@ -1,0 +1,145 @@
+"""What a training step minimises, and what a round of them measures.
+
+Every objective works on K students side by side, with rows (K·B, ...) and losses (K,); K = 1 unless
+the student is stacked. Expectations over log-SNR are ½∫(·)dγ = scale·E(·), so losses are in nats.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .draws import Draws, Levels
+from .model import DiffusionModel
+
+
+class Measured(NamedTuple):
+    """What a round saw of the students: means and standard errors over its samples."""
+
+    objective: Tensor  # (K,)
+    constraints: Tensor  # (K, m)
+    stderr: Tensor  # (K, m)
+
+
+class Tally:
+    """Sums of samples of the objective and the constraints, (K, B, 1 + m) at a time."""
+
+    def __init__(self) -> None:
+        self.sums: list[Tensor] = []
+
+    def add(self, values: Tensor) -> None:
+        """Count samples in."""
+        v = values.detach().double()
+        count = torch.full_like(v[:, 0], v.shape[1])
+        self.sums.append(torch.stack([v.sum(1), v.square().sum(1), count]))
+
+    def total(self) -> Tensor:
+        """(3, K, 1 + m) sums, sums of squares, counts."""
+        return torch.stack(self.sums).sum(0)
+
+    @staticmethod
+    def measured(total: Tensor) -> Measured:
+        """Means and standard errors."""
+        mean = total[0] / total[2]
+        error = ((total[1] / total[2] - mean**2).clamp(min=0) / total[2]).sqrt()
+        return Measured(mean[:, 0].cpu(), mean[:, 1:].cpu(), error[:, 1:].cpu())
+
+
+class Objective(ABC):
+    """A training objective of K students.
+
+    Args:
+        like: a model with the students' shape, schedule, dtype and device.
+        members: K.
+        batch: samples a step, for each member.
+    """
+
+    primal_steps = 5  # for each dual step
+    steps = 1500  # primal steps of a run
+    dual_lr = 0.02  # of multipliers in nats
+
+    def __init__(self, like: DiffusionModel, members: int, batch: int):
+        if batch < 2:
+            raise ValueError(f"batch must be at least 2; got {batch!r}")
+        self.like, self.members, self.batch = like, members, batch
+        self.levels = Levels(like.schedule)
+        self.tally = Tally()
+
+    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """Prepare a round of primal steps; starts its tally."""
+        self.tally = Tally()
+
+    @abstractmethod
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """(K,) losses of one primal step; each is differentiated before the next is computed."""
+
+    def project(self, multipliers: Tensor) -> None:
+        """Move multipliers (K, m) back into their domain, in place."""
+        multipliers.clamp_(min=0)
+
+    def noise(self, draws: Draws) -> Tensor:
+        """(K·B, *shape) standard normal."""
+        return draws.normal(self.batch, *self.like.shape)
+
+    def split(self, rows: Tensor) -> Tensor:
+        """(K·B, ...) as (K, B, ...)."""
+        return rows.reshape(self.members, -1, *rows.shape[1:])
+
+    def gap(self, one: Tensor, other: Tensor) -> Tensor:
+        """(K, B) scale·‖one − other‖²: a sample of the integral over log-SNR."""
+        return self.levels.scale * self.split((one - other).flatten(1).square().sum(1))
+
+
+class Denoising(Objective):
+    """½∫E‖ε − ε̂_θ‖²dγ over weighted samples: its minimiser is the score of their noised law.
+
+    With the weights of an exact optimum on a pool this is tilt, then regress: there is neither a
+    composition gap nor a policy gradient. A tenth of the samples is held out, and every round
+    measures the error on it: a network can memorise a finite pool.
+
+    Args:
+        samples: (N, *shape).
+        weights: (K, N) masses of K targets; None for equal ones.
+    """
+
+    def __init__(
+        self,
+        like: DiffusionModel,
+        members: int,
+        batch: int,
+        samples: Tensor,
+        weights: Any = None,
+    ):
+        super().__init__(like, members, batch)
+        held_out = torch.arange(len(samples)) % 10 == 9
+        table = torch.full((members, len(samples)), 1.0, dtype=torch.float64)
+        if weights is not None:
+            table = torch.as_tensor(np.asarray(weights), dtype=torch.float64)
+        self.parts = []
+        for part in (~held_out, held_out):
+            cumulative = torch.cumsum(table[:, part], 1)
+            self.parts.append((samples[part.to(samples.device)], cumulative / cumulative[:, -1:]))
+
+    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """Measure the error on the samples held out."""
+        super().begin(student, multipliers, draws)
+        with torch.no_grad():
+            self.tally.add(self.errors(student, draws, held_out=True)[..., None])
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """Denoising errors on samples drawn by their weights."""
+        yield self.errors(student, draws, held_out=False).mean(1)
+
+    def errors(self, student: Any, draws: Draws, *, held_out: bool) -> Tensor:
+        """(K, B) scale·‖ε − ε̂_θ‖² on one part of the samples."""
+        samples, cumulative = self.parts[held_out]
+        index = torch.searchsorted(cumulative, draws.uniform(self.batch))
+        x = samples[index.clamp(max=len(samples) - 1).flatten().to(samples.device)]
+        t = self.levels.draw(draws, self.batch)
+        noise = self.noise(draws)
+        return self.gap(noise, student(self.like.schedule.noised(x, t, noise), t))
