@@ -184,7 +184,7 @@ def _rounded(rows: list[list[float]]) -> list[list[float]]:
 
 
 def figure4(result: Result, path: Path) -> Result:
-    """Trained students on the curves of their exact targets, mean and standard error of seeds."""
+    """Students beside exact targets: likelihood follows its own, composed reverse KL does not."""
     styles = {
         "LU": ("o", plot.UNLEARNED, "likelihood constraint (LU)"),
         "RU": ("s", plot.FORGOTTEN, "fixed multiplier (reverse KL)"),
@@ -213,12 +213,16 @@ def figure4(result: Result, path: Path) -> Result:
             numbers[kind] = _rounded([list(map(float, row)) for row in rows])
         ax.set_xscale("log")
         ax.set_xticks([0.01, 0.05, 0.2, 0.5, 0.9], ["1 %", "5 %", "20 %", "50 %", "90 %"])
+        ax.set_yscale("log")
+        ax.set_yticks([0.03, 0.1, 0.3, 1, 3, 10], ["0.03", "0.1", "0.3", "1", "3", "10"])
         ax.minorticks_off()
         ax.set(
+            xlim=(0.008, 1.15),
+            ylim=(0.02, 20),
             xlabel="unlearning likelihood left, share of the pretrained value",
             ylabel="KL(p‖retained modes) (nats)",
         )
-        ax.legend()
+        ax.legend(loc="lower right")
         figure.savefig(path)
     return numbers
 

@@ -7,6 +7,7 @@ where it stopped; one whose code has not changed is not run again.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -201,12 +202,14 @@ SEEDS = {
 }
 
 
-def main() -> None:
-    """Run what is missing or out of date."""
+def main(only: list[str]) -> None:
+    """Run what is missing or out of date; with names, of those alone."""
     from figures.networks import figure4  # which trains, and needs this module and torch
 
     for run in (*EXPERIMENTS, figure4):
         name = run.__name__
+        if only and name not in only:
+            continue
         path = RESULTS / f"{name}.json"
         key = code_key("figures/experiments.py", "figures/networks.py")
         if path.exists() and json.loads(path.read_text()).get("key") == key:
@@ -225,4 +228,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

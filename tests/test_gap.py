@@ -90,3 +90,20 @@ def test_policy_gradient_memory_does_not_grow_with_the_steps():
     ten, hundred, thousand = (peak_memory(steps, at_once=False) for steps in (10, 100, 1000))
     assert ten == hundred == thousand > 0
     assert peak_memory(100, at_once=True) > 20 * hundred  # the measure sees what it should
+
+
+def test_composed_scores_fall_short_of_the_ratio_target():
+    """Three modes, an outer one forgotten at λ = 0.23: the target empties it, the sampler does not.
+
+    What the reverse-KL students of figures/figure4.png learn, here from exact scores.
+    """
+    q = ul.GaussianMixture([1 / 3] * 3, [-3.0, 0.0, 3.0], [0.6] * 3)
+    q1 = ul.GaussianMixture([1.0], [3.0], [0.6])
+    problem = ul.ReverseKL(q.on(GRID), [q1.on(GRID)], relative=1.0)
+    likelihood = ul.Likelihood(q.on(GRID), [q1.on(GRID)], relative=1.0)
+    lam, base = 0.23, likelihood.baseline()[0]
+    left = likelihood.evaluate(problem.target([lam])).constraints[0] / base
+    composed = ul.ComposedModel(q.diffused(), [q1.diffused()], [lam / (1 - lam)])
+    x = composed.sample(4000, seed=0, quasi=True)
+    still = float(q1.diffused().log_density(x).exp().mean()) / base
+    assert left < 0.1 and still > 0.5
