@@ -71,3 +71,12 @@ def test_problems_that_do_not_fit():
         ul.finetune([RU, other], Shifted())
     with pytest.raises(ValueError, match=r"1 members but there are 2 problems; use student.stack"):
         ul.finetune([RU, ul.ReverseKL(Q, [Q1], thresholds=[1.0])], Shifted())
+
+
+@pytest.mark.parametrize("kind", [ul.ReverseKL, ul.Likelihood])
+def test_points_are_for_forward_kl_alone(kind):
+    point = ul.PointMass(torch.tensor([1.5]), SCHEDULE)
+    with pytest.raises(
+        ul.SupportError, match=rf"forget\[1\] is PointMass.*{kind.__name__}.*use For"
+    ):
+        kind(Q, [Q1, point], thresholds=[2.0, 1.0])

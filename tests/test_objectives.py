@@ -16,6 +16,7 @@ from unlearnlab.diffusion.lagrangians import (
     LikelihoodObjective,
     ReverseKLObjective,
 )
+from unlearnlab.diffusion.likelihoods import log_likelihoods
 from unlearnlab.diffusion.objective import Denoising
 
 LIKE = torch.empty(0)
@@ -170,3 +171,21 @@ def test_members_see_what_they_would_see_alone():
     assert torch.equal(both.normal(4, 2), torch.cat([one.normal(4, 2) for one in alone]))
     assert torch.equal(both.uniform(6), torch.cat([one.uniform(6) for one in alone]))
     assert not torch.equal(Draws([5], 3, like=LIKE).normal(4), Draws([5], 4, like=LIKE).normal(4))
+
+
+@pytest.mark.parametrize("statistic", ["density", "ratio"])
+def test_likelihoods_by_lemma_2_are_those_of_the_densities(statistic):
+    """D.3 needs ℓ_i of samples: exact where densities are known, else Lemma 2 in a few calls."""
+    q, q1 = gaussian(0.0, 1.2), gaussian(1.0, 0.8)
+    hidden = [ul.wrap(model.noise_prediction, SCHEDULE, 1) for model in (q, q1)]
+    for model, known in zip(hidden, (q, q1), strict=True):
+        model.sample = known.sample
+    x = q.sample(200, seed=3)
+    found = [
+        log_likelihoods(ul.Likelihood(one, [other], thresholds=[0.1], statistic=statistic), x)
+        for one, other in ((q, q1), hidden)
+    ]
+    errors = (found[0] - found[1]).abs()
+    assert float(errors.median()) < 0.1 and float(errors.mean()) < 0.2
+    tempered = ul.Likelihood(q, [q1], thresholds=[0.1], statistic=statistic, temperature=4.0)
+    assert torch.allclose(4 * log_likelihoods(tempered, x), found[0])

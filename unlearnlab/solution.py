@@ -129,7 +129,10 @@ class Solution:
         return {
             "pool": {
                 "samples": len(self.evidence.target.log_masses),
-                "interval": self.evidence.interval.tolist(),
+                "interval": [
+                    [float(end) if np.isfinite(end) else None for end in pair]
+                    for pair in self.evidence.interval
+                ],
                 "effective_sample_size": self.evidence.effective_sample_size,
                 "ratio_stderr": self.evidence.ratio_stderr,
             }

@@ -119,6 +119,8 @@ class PointMass(DiffusionModel):
         schedule: by default DDPM's.
     """
 
+    has_density = False
+
     def __init__(
         self,
         x: Tensor,

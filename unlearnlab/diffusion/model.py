@@ -48,6 +48,7 @@ class DiffusionModel(ABC):
     """
 
     sampled = True
+    has_density = True
     denoiser = True
     rows = 1 << 16
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Array, finite_vector, multiplier_vector, same_space
+from ..errors import Array, SupportError, finite_vector, multiplier_vector, same_space
 from ..estimate import stderr
 from ..model import Tilt, require_model
 from ..newton import Dual
@@ -79,6 +79,7 @@ class Problem(ABC):
 
     sense: int = +1  # +1: constraints must reach their threshold; −1: stay below it
     smooth_dual: bool = True  # else Newton may stall, and `edge` takes over
+    forgets_points: bool = False  # whether a q_i may be a single point, without a density
     options: tuple[str, ...] = ()  # what the class takes besides models and thresholds
     objective_name: str
     constraint_name: str
@@ -101,6 +102,7 @@ class Problem(ABC):
         same_space(["retain", *(f"forget[{i}]" for i in range(len(forget)))], [retain, *forget])
         self.retain = retain
         self.forget = tuple(forget)
+        self._refuse_points()
         if not retain.sampled:  # else the table is drawn, and checked, when the problem is solved
             self._check_support()
         if (thresholds is None) == (relative is None):
@@ -292,6 +294,14 @@ class Problem(ABC):
     def admits(self, model: Any) -> bool:
         """Whether the model lies in the set that the problem ranges over."""
         return True
+
+    def _refuse_points(self) -> None:
+        for i, model in enumerate(self.forget):
+            if not (self.forgets_points or getattr(model, "has_density", True)):
+                raise SupportError(
+                    f"forget[{i}] is {model!r}, a single point without a density: "
+                    f"{type(self).__name__} cannot measure a distance to it; use ForwardKL"
+                )
 
     def _refuse_equal(self) -> None:
         for i in range(self.m):

@@ -53,6 +53,7 @@ class ForwardKL(Problem):
         (array([0.4907]), 'regular')
     """
 
+    forgets_points = True
     options = ("floor",)
     smooth_dual = False  # the floor puts kinks into it
     objective_name = "KL(q‖p)"
