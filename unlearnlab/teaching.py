@@ -73,6 +73,12 @@ EXERCISES = {
     "07.1": Exercise(1.52319, "the difference is −2ασ at every x, and α²σ² is a derivative"),
     "07.2": Exercise(76741, "draws go with the variance, not with the standard deviation", 0.12),
     "07.3": Exercise(1.52, "a ul.ComposedModel with guidance [1.0], then lemma3 and ul.kl", 0.05),
+    "08.1": Exercise(0.27399, "the primal step first: the dual step sees the new m", 1e-5),
+    "08.2": Exercise(0.149, "ul.finetune(...).multipliers[0]; no student is given", 0.013),
+    "08.3": Exercise(1 / 3, "how much mass does that mode have in q?", 5e-3),
+    "09.1": Exercise(0.25, "1 + η·v′(λ*) = −1, and v′ = −1/(1−λ)³"),
+    "09.2": Exercise(5000, "solve 1 − 1/√(2b) = 0.99 for b", 1e-6),
+    "09.3": Exercise(0.01, "KL of two unit Gaussians is half the squared distance", 1e-5),
 }
 
 
