@@ -54,13 +54,15 @@ def test_forward_kl_finds_the_best_mean():
 def test_likelihood_meets_its_threshold():
     """The likelihood under the chain is known by hand: its threshold decides m."""
     problem = ul.Likelihood(Q, [Q1], thresholds=[0.137])
-    run = ul.finetune(problem, Shifted(), lr=0.03, batch=512, steps=300, dual_lr=0.05)
+    options = {"lr": 0.03, "batch": 512, "steps": 300, "dual_lr": 0.05}
+    run = ul.finetune(problem, Shifted(), evaluate=False, **options)
     assert run.status == "converged", run
     steps = LikelihoodObjective.sampling_steps
     met = closed_form(0.0, run.student.mean[0], steps, 0.0, 1.0, 1.0)[2]
     assert float(met) == pytest.approx(0.137, rel=0.04)  # on the chain that was trained
-    # Samples of the same student by another sampler miss it by a little: they are another law.
-    assert run.evaluation.constraints[0] == pytest.approx(0.137, rel=0.15)
+    # Samples of the same student by DDIM miss it by a little: they are another law.
+    found = problem.evaluate(run.student).constraints[0]
+    assert 0.137 < found < 1.15 * 0.137
 
 
 def test_points_can_be_forgotten_but_not_solved_for():
@@ -128,6 +130,27 @@ def test_oscillating():
         RU, Shifted(), lr=0.03, steps=900, batch=256, dual_lr=3.0, primal_steps=2, evaluate=False
     )
     assert run.status == "oscillating" and "nuPI" in run.advice
+
+
+def test_slow_swings_are_not_convergence():
+    """The constraint's mean is met while λ runs over most of its domain."""
+    for dual_lr in (0.3, 1.0):
+        run = ul.finetune(
+            RU, Shifted(), lr=0.03, steps=900, batch=256, dual_lr=dual_lr, primal_steps=2,
+            evaluate=False,
+        )  # fmt: skip
+        assert run.status in ("oscillating", "violated"), (dual_lr, run)
+
+
+def test_samples_overrule_what_training_saw():
+    """The composed score is no denoiser: its own reading of KL(p‖q_1) is above that of samples."""
+    q = ul.GaussianMixture([1 / 3] * 3, [-3.0, 0.0, 3.0], [0.6] * 3).diffused()
+    q1 = ul.GaussianMixture([1.0], [2.0], [1.5]).diffused()
+    problem = ul.ReverseKL(q, [q1], thresholds=[2.4643])
+    run = ul.finetune(problem, method="dual-only", batch=1024, steps=300, dual_lr=0.02)
+    assert run.history["constraints"][-100:].mean() == pytest.approx(2.4643, rel=0.05)
+    assert run.evaluation.constraints[0] < 0.97 * 2.4643 and run.status == "violated"
+    assert run.multipliers[0] > 1.25 * 0.0986  # the grid's
 
 
 def test_plateau():

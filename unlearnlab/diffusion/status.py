@@ -94,6 +94,12 @@ def diagnose(
         return Status("violated", where)
     if at_edge:
         return Status("saturating", "a multiplier is at the edge of its domain")
+    for i in range(len(thresholds)):
+        span, drift = np.ptp(lagrange[:, i]), abs(lagrange[-1, i] - lagrange[0, i])
+        if span > max(2 * WIDE * size[i], SEEN):
+            if span > 2 * drift:
+                return Status("oscillating", f"multiplier {i} swings over {span:.3g}")
+            return Status("violated", f"multiplier {i} still moves: by {drift:.3g}")
     drift = np.abs(lagrange[-1] - lagrange[0]) > SETTLED * size
     loose = (mean < -slack) & (lagrange[-1] > SETTLED * size) & drift
     if loose.any():
