@@ -34,7 +34,6 @@ class Trained:
     multipliers: Tensor
     history: dict[str, Tensor]
     diverged: str | None = None
-    finished: bool = True
 
 
 @dataclass
@@ -116,6 +115,8 @@ class Loop:
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, min(first + self.each, max(self.settings.steps, 1))):
             loss += self.primal_step(step).double().cpu() / self.each
+        # What decides whether to stop must be equal on all processes, or one waits for ever.
+        loss = self.accelerator.reduce(loss.to(self.multipliers), reduction="mean").cpu()
         total = self.accelerator.reduce(self.objective.tally.total(), reduction="sum")
         measured = Tally.measured(total)
         reason = self.trouble(loss, measured)
