@@ -122,13 +122,14 @@ def test_samplers_equal_diffusers_step_for_step(sampler, spacing, betas):
     x = torch.randn(64, 2, generator=generator)
     chain = sampling.trajectory(model, 64, sampler=sampler, steps=20, seed=5)
     total = torch.zeros(64, dtype=torch.float64)
-    for t, (step, ours, logs) in zip(theirs.timesteps, chain, strict=True):
-        assert step.t == t
+    for t, taken in zip(theirs.timesteps, chain, strict=True):
+        assert taken.step.t == t
+        ours = taken.x_s
         noise = model.noise_prediction(x, t.expand(64))
         options = {} if sampler == "ddim" else {"generator": generator}
         x = theirs.step(noise, t, x, **options).prev_sample
         torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
-        total += logs
+        total += taken.log_probability
     draws, log_probability = sampling.run(model, 64, sampler=sampler, steps=20, seed=5)
     torch.testing.assert_close(draws, ours, rtol=0, atol=0)
     torch.testing.assert_close(log_probability, total, rtol=1e-12, atol=0)
@@ -142,7 +143,8 @@ def test_transition_probability_is_a_normal_density():
     model = PLANE.diffused()
     generator = torch.Generator().manual_seed(0)
     before = torch.randn(8, 2, generator=generator)
-    for step, after, logs in sampling.trajectory(model, 8, sampler="ddpm", steps=10, seed=0):
+    for taken in sampling.trajectory(model, 8, sampler="ddpm", steps=10, seed=0):
+        step, after, logs = taken.step, taken.x_s, taken.log_probability
         noise = model.noise_prediction(before, torch.full((8,), step.t))
         if step.spread:
             normal = torch.distributions.Normal(step.mean(before, noise).double(), step.spread)

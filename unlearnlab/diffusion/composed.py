@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import finite_vector
-from .model import DiffusionModel, require_comparable
+from .model import DiffusionModel, require_family
 from .schedule import whole
 
 
@@ -37,8 +36,7 @@ class ComposedModel(DiffusionModel):
         *,
         corrector_steps: int = 0,
     ):
-        names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
-        require_comparable(names, [retain, *forget])
+        require_family(retain, forget)
         super().__init__(retain.shape, retain.schedule, retain.dtype, retain.device)
         self.retain, self.forget = retain, tuple(forget)
         self.guidance = finite_vector("guidance", guidance, len(forget), per="forget distribution")
@@ -56,20 +54,5 @@ class ComposedModel(DiffusionModel):
                 total = total + scale * (own - other.noise_prediction(x_t, t))
         return total
 
-    def corrected(self, x_t: Tensor, t: int, generator: torch.Generator) -> Tensor:
-        """Langevin steps x ← x − (h/σ)ε̂ + √(2h)z with h = σ_t²/20, at one timestep."""
-        times = torch.full((len(x_t),), t, device=x_t.device)
-        sigma = float(self.schedule.noise[t])
-        h = LANGEVIN * sigma**2
-        for _ in range(self.corrector_steps):
-            z = torch.randn(x_t.shape, generator=generator).to(x_t)
-            with torch.no_grad():
-                drift = self.noise_prediction(x_t, times) / sigma
-            x_t = x_t - h * drift + (2 * h) ** 0.5 * z
-        return x_t
-
     def __repr__(self) -> str:
         return f"ComposedModel({self.retain!r}, guidance={self.guidance.round(4).tolist()})"
-
-
-LANGEVIN = 0.05  # step of the corrector relative to σ_t²

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ..density.mixture import GaussianMixture
-from ..errors import SupportError
 from . import sampling
 from .model import DiffusionModel
-from .schedule import Schedule, whole
+from .schedule import Schedule
 
 
 class DiffusedMixture(DiffusionModel):
@@ -75,19 +74,8 @@ class DiffusedMixture(DiffusionModel):
             raise ValueError(f"{name} must have shape (n, {self.dim}); got {tuple(x.shape)}")
         return x.double()
 
-    def sample(
-        self,
-        n: int,
-        *,
-        sampler: str | None = None,
-        steps: int = 50,
-        seed: int = 0,
-        quasi: bool = False,
-    ) -> Tensor:
-        """n draws of the mixture itself; with `sampler=`, by that sampler."""
-        if sampler is not None:
-            return super().sample(n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
-        whole("n", n, 1)
+    def exact_draws(self, n: int, *, seed: int, quasi: bool) -> Tensor:
+        """Draws of the mixture itself."""
         if quasi:
             draws = self._quasi_draws(n, seed)
         else:
@@ -140,21 +128,9 @@ class PointMass(DiffusionModel):
         alpha, sigma = self.schedule.at(t, x_t)
         return (x_t - alpha * self.x) / sigma
 
-    def sample(
-        self,
-        n: int,
-        *,
-        sampler: str | None = None,
-        steps: int = 50,
-        seed: int = 0,
-        quasi: bool = False,
-    ) -> Tensor:
+    def exact_draws(self, n: int, *, seed: int, quasi: bool) -> Tensor:
         """The point, n times."""
-        return self.x.expand(whole("n", n, 1), *self.shape).clone()
-
-    def log_ratios(self, forget: Any, *, atoms: Any = None, seed: int = 0) -> Any:
-        """Refused: a point has no density."""
-        raise SupportError("a PointMass has no density, so no log-ratios: it cannot be retained")
+        return self.x.expand(n, *self.shape).clone()
 
     def __repr__(self) -> str:
         return f"PointMass(shape={self.shape})"

@@ -20,7 +20,7 @@ from ..solution import Solution
 from . import checkpoint
 from .composed import ComposedModel
 from .lagrangians import DualOnlyObjective, primal_dual
-from .model import DiffusionModel, require_comparable
+from .model import DiffusionModel, require_comparable, require_family
 from .objective import Denoising, Objective
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, settings_of
@@ -135,9 +135,7 @@ def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
         raise ValueError("problem is an empty list: give at least one")
     for one in problems:
         require_problem(one)
-        require_comparable(
-            ["retain", *(f"forget[{i}]" for i in range(one.m))], [one.retain, *one.forget]
-        )
+        require_family(one.retain, one.forget)
         same = (
             type(one) is type(problems[0])
             and one.retain is problems[0].retain

@@ -41,13 +41,9 @@ class ReverseKLObjective(Lagrangian):
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Sample the students by DDIM."""
         super().begin(student, multipliers, draws)
-        x = self.noise(draws)
-        for step in sampling.chain(
-            self.retain.schedule, "ddim", self.sampling_steps, spacing="log_snr"
-        ):
-            times = torch.full((len(x),), step.t, device=x.device)
-            x = step.mean(x, predict(student, x, times))
-        self.x = x
+        steps = sampling.chain(self.retain.schedule, "ddim", self.sampling_steps, spacing="log_snr")
+        for taken in sampling.unfold(student, self.noise(draws), steps, torch.Generator()):
+            self.x = taken.x_s
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The Lagrangian at one random level for each sample."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import same_space
+from ..errors import SupportError, same_space
 from ..estimate import Estimate
 from ..model import Tilt
 from ..ratios import LogRatios
@@ -44,12 +44,15 @@ class DiffusionModel(ABC):
         denoiser: whether ε̂ is E[ε|x_t] of the model's own samples. Networks trained by denoising
             are; composed scores and fine-tuned students are not, and Lemma 3 does not hold
             for them.
+        has_density: whether it has one at all; a single point has none.
+        corrector_steps: random Langevin steps after each step of a sampler.
         rows: most samples in one call of the network.
     """
 
     sampled = True
     has_density = True
     denoiser = True
+    corrector_steps = 0
     rows = 1 << 16
 
     def __init__(
@@ -90,9 +93,9 @@ class DiffusionModel(ABC):
         """(n,) log p(x) in float64 where it is known in closed form; None elsewhere."""
         return None
 
-    def corrected(self, x_t: Tensor, t: int, generator: torch.Generator) -> Tensor:
-        """x_t moved towards the model's law at timestep t, after a sampler's step; a hook."""
-        return x_t
+    def exact_draws(self, n: int, *, seed: int, quasi: bool) -> Tensor | None:
+        """n draws where they can be had without a sampler; None elsewhere."""
+        return None
 
     def sample(
         self,
@@ -106,12 +109,18 @@ class DiffusionModel(ABC):
         """n draws (n, *shape).
 
         Args:
-            sampler: "ddim" (deterministic; the default), "ddpm" (ancestral).
-            steps: how many timesteps it visits.
+            sampler: "ddim" (deterministic), "ddpm" (ancestral). By default exact draws where the
+                model has them, else DDIM.
+            steps: how many timesteps a sampler visits.
             quasi: start from quasi-random noise. Means over all n draws are then more accurate than
                 over independent ones, and their usual standard errors too wide.
         """
-        sampler = sampler or "ddim"
+        whole("n", n, 1)
+        if sampler is None:
+            exact = self.exact_draws(n, seed=seed, quasi=quasi)
+            if exact is not None:
+                return exact
+            sampler = "ddim"
         return sampling.run(self, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)[0]
 
     def kl(
@@ -127,10 +136,12 @@ class DiffusionModel(ABC):
         if samples is None:
             samples = FLOW_SAMPLES if kind == "point" and not self.denoiser else SAMPLES
         require_comparable(["p", "q"], [self, other])
+        if kind not in ("point", "path"):
+            raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
+        if other is self:
+            return Estimate(0.0)
         if kind == "path":
             return sampling.path_kl(self, other, samples=samples, steps=steps, seed=seed)
-        if kind != "point":
-            raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
         if self.denoiser:
             return quadrature.kl(self, other, samples=samples, seed=seed)
         return sampling.flow_kl(self, other, samples=samples, steps=steps, seed=seed)
@@ -218,6 +229,22 @@ def wrap(
             f"a trial call returned {got}"
         )
     return model
+
+
+def require_family(retain: Any, forget: Sequence[Any]) -> None:
+    """`require_comparable` of a problem's models, by their names in it."""
+    names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
+    require_comparable(names, [retain, *forget])
+
+
+def require_density(names: Sequence[str], models: Sequence[DiffusionModel]) -> None:
+    """Refuse single points where log-ratios are needed."""
+    for name, model in zip(names, models, strict=True):
+        if not model.has_density:
+            raise SupportError(
+                f"{name} is a {model!r}: a single point has no density and no log-ratio, so there "
+                "is no dual problem to solve with it; use finetune with ForwardKL"
+            )
 
 
 def require_comparable(names: Sequence[str], models: Sequence[Any]) -> None:

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from ..density.exact import ExactModel
-from ..errors import Array, SupportError
+from ..errors import Array
 from ..ratios import LogRatios, log_sum_exp
 from . import quadrature
-from .exact import PointMass
-from .model import DiffusionModel, require_comparable
+from .model import DiffusionModel, require_density, require_family
 from .schedule import whole
 
 # 768 evaluations of each model per atom leave a standard error below 0.1 nats in 2-D.
@@ -46,16 +45,9 @@ def tabulate(
 
     They are exact where every model knows its density, else Lemma 2 with its variance.
     """
+    require_family(retain, forget)
     names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
-    require_comparable(names, [retain, *forget])
-    for i, other in enumerate(forget):
-        if isinstance(other, PointMass):
-            raise SupportError(
-                f"forget[{i}] is a PointMass: it has no log-ratio under retain, so there is no "
-                "dual problem to solve; use finetune with ForwardKL"
-            )
-    if isinstance(retain, PointMass):
-        raise SupportError("retain is a PointMass: it has no density, so no log-ratios")
+    require_density(names, [retain, *forget])
     if x.shape[1:] != retain.shape or not torch.isfinite(x).all():
         raise ValueError(
             f"samples must be finite and of shape {retain.shape}, stacked; got {tuple(x.shape)}"
@@ -89,7 +81,7 @@ def draw(
     models = [retain, *forget]
     forgotten = [size // (2 * len(forget))] * len(forget)
     counts = [size - sum(forgotten), *forgotten]
-    require_comparable(["retain", *(f"forget[{i}]" for i in range(len(forget)))], models)
+    require_family(retain, forget)
     draws = [
         model.sample(n, seed=seed * 1000 + i, quasi=True)
         for i, (model, n) in enumerate(zip(models, counts, strict=True))

@@ -46,9 +46,7 @@ def predict(model: DiffusionModel | Gaussian, x_t: Tensor, t: Tensor) -> Tensor:
 
 def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian) -> None:
     """Refuse numbers that a noise prediction has spoilt."""
-    bad = int(
-        (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1).sum()
-    )
+    bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(1).sum())
     if bad:
         raise ValueError(
             f"{name}: not finite for {bad} of {len(values)} samples; a noise prediction of "
@@ -157,7 +155,10 @@ def log_density(
 
 
 class Gaussian:
-    """N(mean, diag spread²) with the moments of a model: density and noise prediction."""
+    """N(mean, diag spread²) with the moments of a model: density and noise prediction.
+
+    For samples of any shape: a `DiffusedMixture` would hold covariances of dim × dim numbers.
+    """
 
     def __init__(self, model: DiffusionModel, *, seed: int):
         draws = model.sample(2048, seed=seed).double()

@@ -6,10 +6,8 @@ from typing import Any
 
 import torch
 
-from ..errors import SupportError
 from . import quadrature
-from .exact import PointMass
-from .model import DiffusionModel, require_comparable
+from .model import DiffusionModel, require_comparable, require_density
 
 
 def log_ratio(
@@ -51,9 +49,7 @@ def log_ratio(
         [0.5, -1.5]
     """
     require_comparable(["p", "q"], [p, q])
-    for name, model in (("p", p), ("q", q)):
-        if isinstance(model, PointMass):
-            raise SupportError(f"{name} is a PointMass, which has no density and no log-ratio")
+    require_density(["p", "q"], [p, q])
     points = torch.as_tensor(x).to(p.device, p.dtype)
     if points.shape[1:] != p.shape or not torch.isfinite(points).all():
         raise ValueError(

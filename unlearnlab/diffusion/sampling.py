@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from .schedule import Schedule, whole
 if TYPE_CHECKING:
     from .model import DiffusionModel
 
+LANGEVIN = 0.05  # step of the corrector relative to σ_t²
 CHURN = {"ddim": 0.0, "ddpm": 1.0}  # η of Song et al. 2021: DDPM's posterior is η = 1
 LARGEST_FLOW = 16  # dimensions up to which Jacobians of the flow are affordable
 
@@ -60,55 +61,80 @@ def chain(
     return transitions
 
 
+class Transition(NamedTuple):
+    """A step as it was taken: from x_t, with noise prediction ε̂, to x_s."""
+
+    step: Step
+    x_t: Tensor
+    noise_prediction: Tensor
+    x_s: Tensor
+
+    @property
+    def log_probability(self) -> Tensor:
+        """(n,) log p(x_s|x_t) in float64; 0 where the step is deterministic."""
+        if self.step.spread:
+            return log_transition(*self)
+        return torch.zeros(len(self.x_t), dtype=torch.float64, device=self.x_t.device)
+
+
+def unfold(
+    model: DiffusionModel, x: Tensor, steps: Sequence[Step], generator: torch.Generator
+) -> Iterator[Transition]:
+    """The chain from x (n, *shape) on, without gradients."""
+
+    def draw() -> Tensor:
+        return torch.randn(x.shape, generator=generator).to(x)
+
+    for k, step in enumerate(steps):
+        times = torch.full((len(x),), step.t, device=x.device)
+        noise = predict(model, x, times)
+        after = step.mean(x, noise)
+        if step.spread:
+            after = after + step.spread * draw()
+        yield Transition(step, x, noise, after)
+        x = after
+        if k + 1 < len(steps):
+            for _ in range(model.corrector_steps):
+                x = langevin(model, x, steps[k + 1].t, draw())
+
+
+def langevin(model: DiffusionModel, x_t: Tensor, t: int, z: Tensor) -> Tensor:
+    """x − (h/σ)ε̂ + √(2h)z with h = σ_t²/20: a step towards the law whose score is −ε̂/σ."""
+    sigma = float(model.schedule.noise[t])
+    h = LANGEVIN * sigma**2
+    drift = predict(model, x_t, torch.full((len(x_t),), t, device=x_t.device)) / sigma
+    return x_t - h * drift + (2 * h) ** 0.5 * z
+
+
 def run(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
-    whole("n", n, 1)
     log_probability = torch.zeros(n, dtype=torch.float64, device=model.device)
-    unfolding = trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)
-    for _, x, logs in unfolding:
-        log_probability += logs
-        last = x
-    require_finite("samples", last, model)
-    return last, log_probability
+    for taken in trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi):
+        log_probability += taken.log_probability
+    require_finite("samples", taken.x_s, model)
+    return taken.x_s, log_probability
 
 
 def trajectory(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
-) -> Iterator[tuple[Step, Tensor, Tensor]]:
-    """The chain as it unfolds: (transition taken, x_s, (n,) log p(x_s|x_t), 0 if deterministic)."""
-    whole("n", n, 1)
+) -> Iterator[Transition]:
+    """The chain of a sampler as it unfolds, from standard normal noise."""
     generator = torch.Generator().manual_seed(seed)
-
-    def draw() -> Tensor:
-        return torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
-
-    x = quasi_normal(n, model.dim, seed).reshape(n, *model.shape).to(draw()) if quasi else draw()
+    shape = (whole("n", n, 1), *model.shape)
+    if quasi:
+        x = quasi_normal(n, model.dim, seed).reshape(shape)
+    else:
+        x = torch.randn(shape, generator=generator)
     transitions = chain(model.schedule, sampler, steps)
-    for k, step in enumerate(transitions):
-        times = torch.full((n,), step.t, device=model.device)
-        x, logs = transition(step, x, predict(model, x, times), draw if step.spread else None)
-        if k + 1 < len(transitions):
-            x = model.corrected(x, transitions[k + 1].t, generator)
-        yield step, x, logs
+    yield from unfold(model, x.to(model.device, model.dtype), transitions, generator)
 
 
 def quasi_normal(n: int, dim: int, seed: int) -> Tensor:
     """(n, dim) standard normal float64 draws from a scrambled Sobol sequence."""
     u = SobolEngine(dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)
     return torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12))
-
-
-def transition(
-    step: Step, x_t: Tensor, noise_prediction: Tensor, draw: object = None
-) -> tuple[Tensor, Tensor]:
-    """One step: x_s and log p(x_s|x_t) (n,)."""
-    mean = step.mean(x_t, noise_prediction)
-    if not callable(draw):
-        return mean, torch.zeros(len(x_t), dtype=torch.float64, device=x_t.device)
-    x_s = mean + step.spread * draw()
-    return x_s, log_transition(step, x_t, noise_prediction, x_s)
 
 
 def log_transition(step: Step, x_t: Tensor, noise_prediction: Tensor, x_s: Tensor) -> Tensor:
@@ -128,18 +154,13 @@ def path_kl(
     """
     whole("samples", samples, 2)
     whole("steps", steps, 2)  # the last one is left out
+    _refuse_corrector(p)
     totals = torch.zeros(samples, dtype=torch.float64, device=p.device)
-    generator = torch.Generator().manual_seed(seed)
-    shape = (samples, *p.shape)
-    x = torch.randn(shape, generator=generator).to(p.device, p.dtype)
-    for step in chain(p.schedule, "ddpm", steps):
-        if step.spread == 0:
-            break
-        t = torch.full((samples,), step.t, device=p.device)
-        own = predict(p, x, t)
-        gap = square(own - predict(q, x, t))
-        totals += step.turn**2 / (2 * step.spread**2) * gap
-        x = step.mean(x, own) + step.spread * torch.randn(shape, generator=generator).to(x)
+    for step, x_t, own, _ in trajectory(p, samples, sampler="ddpm", steps=steps, seed=seed):
+        if step.spread:
+            t = torch.full((samples,), step.t, device=p.device)
+            gap = square(own - predict(q, x_t, t))
+            totals += step.turn**2 / (2 * step.spread**2) * gap
     require_finite("the path KL", totals, p, q)
     return Estimate(float(totals.mean()), float(totals.std()) / samples**0.5)
 
@@ -155,9 +176,10 @@ def with_log_density(
 
     Raises:
         ValueError: more than 16 dimensions: the Jacobians are not affordable; or samples that are
-            not finite.
+            not finite; or a model with corrector steps, whose samples are random given x_T.
     """
     whole("n", n, 1)
+    _refuse_corrector(model)
     if model.dim > LARGEST_FLOW:
         raise ValueError(
             f"the density of DDIM samples needs Jacobians, affordable up to {LARGEST_FLOW} "
@@ -182,6 +204,14 @@ def with_log_density(
         x = step.mean(x, noise).detach()
     require_finite("samples and their densities", log_p + square(x), model)
     return x, log_p
+
+
+def _refuse_corrector(model: DiffusionModel) -> None:
+    if model.corrector_steps:
+        raise ValueError(
+            f"{model!r} has corrector_steps={model.corrector_steps}: neither the density of its "
+            "samples nor its path measure is known; use corrector_steps=0"
+        )
 
 
 def flow_kl(
