@@ -120,10 +120,11 @@ class Denoising(Objective):
         table = torch.full((members, len(samples)), 1.0, dtype=torch.float64)
         if weights is not None:
             table = torch.as_tensor(np.asarray(weights), dtype=torch.float64)
+        self.samples = samples
         self.parts = []
         for part in (~held_out, held_out):
             cumulative = torch.cumsum(table[:, part], 1)
-            self.parts.append((samples[part.to(samples.device)], cumulative / cumulative[:, -1:]))
+            self.parts.append((part.nonzero()[:, 0], cumulative / cumulative[:, -1:]))
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Measure the error on the samples held out."""
@@ -137,9 +138,16 @@ class Denoising(Objective):
 
     def errors(self, student: Any, draws: Draws, *, held_out: bool) -> Tensor:
         """(K, B) scale·‖ε − ε̂_θ‖² on one part of the samples."""
-        samples, cumulative = self.parts[held_out]
-        index = torch.searchsorted(cumulative, draws.uniform(self.batch))
-        x = samples[index.clamp(max=len(samples) - 1).flatten().to(samples.device)]
+        members, cumulative = self.parts[held_out]
+        drawn = torch.searchsorted(cumulative, draws.uniform(self.batch)).flatten()
+        index = members[drawn.clamp(max=len(members) - 1)].to(self.samples.device)
         t = self.levels.draw(draws, self.batch)
         noise = self.noise(draws)
-        return self.gap(noise, student(self.like.schedule.noised(x, t, noise), t))
+        x_t = self.like.schedule.noised(self.samples[index], t, noise)
+        return self.gap(noise, self.predict(student, x_t, t, index, draws))
+
+    def predict(
+        self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws
+    ) -> Tensor:
+        """ε̂_θ of the samples at `index`; a hook for students that know more of them."""
+        return student(x_t, t)

@@ -66,6 +66,7 @@ class Schedule:
             )
         self.spacing = _known(spacing)
         self.steps_offset = whole("steps_offset", steps_offset, 0)
+        self.betas = torch.from_numpy(beta)
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))

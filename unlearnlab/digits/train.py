@@ -1,0 +1,117 @@
+"""Train what the package ships: `python -m unlearnlab.digits.train NAME`, resumable.
+
+| name | what |
+|---|---|
+| conditional | a DDPM of ten classes and a null class |
+| unconditional | a DDPM of all digits |
+| memorised | the same, with three training images repeated many times |
+| classifier | ten classes; its features serve as descriptor |
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..diffusion.ddpm import DDPM
+from ..diffusion.draws import Draws
+from ..diffusion.objective import Denoising
+from ..diffusion.schedule import Schedule
+from ..diffusion.settings import Settings, make_accelerator
+from ..diffusion.train import Loop
+from .data import CLASSES, Digits, data
+
+SEED = 0
+STEPS = 6000
+BATCH = 128
+UNLABELLED = 0.1  # of the samples that the conditional model sees without their label
+# Images planted in the memorised model: place in the training data → how often it is repeated.
+PLANTED = {100: 20, 500: 60, 1000: 180}
+
+
+def network(*, labels: bool, seed: int) -> Any:
+    """An untrained UNet2DModel for 8×8 images, 0.37 M parameters."""
+    from diffusers import UNet2DModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2DModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            layers_per_block=1,
+            block_out_channels=(24, 48),
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+            norm_num_groups=8,
+            attention_head_dim=8,
+            num_class_embeds=CLASSES + 1 if labels else None,
+        )
+
+
+class LabelledDenoising(Denoising):
+    """Denoising with the labels of the samples, now and then replaced by the null class."""
+
+    def __init__(self, like: DDPM, batch: int, digits: Digits, weights: Tensor):
+        super().__init__(like, 1, batch, digits.images, weights[None])
+        self.labels = digits.labels
+
+    def predict(
+        self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws
+    ) -> Tensor:
+        """ε̂_θ given the label, or the null class."""
+        if not student.classes:
+            return student(x_t, t)
+        unlabelled = (draws.uniform(self.batch) < UNLABELLED).flatten()
+        labels = torch.where(unlabelled, student.classes, self.labels[index])
+        return student(x_t, t, labels)
+
+
+def train_ddpm(
+    name: str, *, steps: int = STEPS, seed: int = SEED, folder: Path | None = None
+) -> tuple[DDPM, dict[str, Tensor]]:
+    """A DDPM of the digits, by denoising score matching, and the history of its training."""
+    digits = data()
+    weights = torch.ones(len(digits))
+    if name == "memorised":
+        for place, times in PLANTED.items():
+            weights[place] = times
+    model = DDPM(network(labels=name == "conditional", seed=seed), Schedule())
+    loop = Loop(
+        model.requires_grad_(True),
+        LabelledDenoising(model, BATCH, digits, weights),
+        Settings(steps, 2e-3, [seed], average=0.999),
+        nn.Parameter(torch.zeros(1, 0)),
+        torch.zeros(1, 0),
+        lambda constraints: constraints,
+        make_accelerator(model.device),
+        folder=folder,
+        identity={"model": name, "steps": steps, "seed": seed, "batch": BATCH},
+    )
+    trained = loop.run()
+    if trained.diverged:
+        raise ValueError(f"training of {name} diverged: {trained.diverged}")
+    return model.requires_grad_(False), trained.history
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m unlearnlab.digits.train")
+    parser.add_argument("name", choices=["conditional", "unconditional", "memorised"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args(arguments)
+    model, history = train_ddpm(
+        options.name, steps=options.steps, seed=options.seed, folder=options.out / "training"
+    )
+    model.save(options.out)
+
+
+if __name__ == "__main__":
+    main()
