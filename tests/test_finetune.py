@@ -7,7 +7,6 @@ from students import SCHEDULE, Shifted, gaussian
 from test_objectives import closed_form
 
 import unlearnlab as ul
-from unlearnlab.diffusion.lagrangians import ForwardKLObjective, LikelihoodObjective
 from unlearnlab.diffusion.status import ADVICE, diagnose
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
@@ -57,8 +56,7 @@ def test_likelihood_meets_its_threshold():
     options = {"lr": 0.03, "batch": 512, "steps": 300, "dual_lr": 0.05}
     run = ul.finetune(problem, Shifted(), evaluate=False, **options)
     assert run.status == "converged", run
-    steps = LikelihoodObjective.sampling_steps
-    met = closed_form(0.0, run.student.mean[0], steps, 0.0, 1.0, 1.0)[2]
+    met = closed_form(0.0, run.student.mean[0], 20, 0.0, 1.0, 1.0)[2]
     assert float(met) == pytest.approx(0.137, rel=0.04)  # on the chain that was trained
     # Samples of the same student by DDIM miss it by a little: they are another law.
     found = problem.evaluate(run.student).constraints[0]
@@ -164,12 +162,11 @@ def test_plateau():
 def test_diverged(tmp_path):
     """D.2 with a multiplier far above its domain and no clip is unbounded below."""
     problem = ul.ForwardKL(Q, [Q1], thresholds=[2.0])
-    objective = ForwardKLObjective([problem], 64)
-    objective.forget_clip = float("inf")
     run = ul.finetune(
         problem,
         Shifted(),
-        objective=objective,
+        batch=64,
+        forget_clip=float("inf"),
         multipliers=[5.0],
         dual_lr=0,
         lr=1.0,

@@ -72,8 +72,8 @@ class Held:
 
 
 def peak_memory(steps, at_once):
-    objective = LikelihoodObjective([ul.Likelihood(Q.diffused(), [Q1.diffused()], [0.1])], 32)
-    objective.sampling_steps = steps
+    problem = ul.Likelihood(Q.diffused(), [Q1.diffused()], [0.1])
+    objective = LikelihoodObjective([problem], 32, sampling_steps=steps)
     student, multipliers = Shifted(), torch.tensor([[1.0]])
     draws = Draws([0], 0, like=torch.empty(0))
     Held.now = Held.peak = 0

@@ -95,19 +95,22 @@ def test_forward_kl_steps_stop_at_the_exact_target():
 def test_forgotten_points_are_pushed_no_further_than_the_clip():
     q, point = gaussian(0.0), ul.PointMass(torch.tensor([0.5]), SCHEDULE)
     problem = ul.ForwardKL(q, [point], thresholds=[50.0])
-    objective = ForwardKLObjective([problem], 256)
-    objective.forget_clip = 4.0
+    objective = ForwardKLObjective([problem], 256, forget_clip=4.0)
     student = Shifted(0.0)
     with torch.no_grad():
-        student.mean += 1e4  # far beyond the clip at most levels
-    losses = list(
-        objective.losses(student, torch.tensor([[1.0]]), Draws([0], 0, part=2, like=LIKE))
-    )
-    retained, scale = float(losses[0].detach()), objective.levels.scale
-    clipped = retained + scale * 4.0
-    unclipped = ForwardKLObjective([problem], 256)
-    more = list(unclipped.losses(student, torch.tensor([[0.0]]), Draws([0], 0, part=2, like=LIKE)))
-    assert float(more[0].detach()) - clipped <= scale * 4.0  # at most the clip was subtracted
+        student.mean += 1e6  # far beyond the clip at every level
+
+    def loss(multiplier):
+        draws = Draws([0], 0, part=2, like=LIKE)
+        return next(objective.losses(student, torch.tensor([[multiplier]]), draws))
+
+    (retained,) = torch.autograd.grad(loss(0.0), student.mean)
+    (both,) = torch.autograd.grad(loss(1.0), student.mean)
+    assert torch.equal(retained, both)  # nothing pushes on
+    with torch.no_grad():
+        student.mean.fill_(0.5)  # the point itself: no error is clipped
+    error = float((loss(0.0) - loss(1.0)).detach())
+    assert 0 < error < 4.0 * objective.levels.scale
 
 
 def closed_form(q_mean, theta, steps, lam, forget_mean, forget_std):

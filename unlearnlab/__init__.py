@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _HOME = {
     "Certificate": "certificate",
     "ComposedModel": "diffusion",
+    "DDPM": "diffusion",
+    "DataSet": "diffusion",
     "DiffusionModel": "diffusion",
     "Discrete": "density",
     "Estimate": "estimate",
@@ -42,19 +44,21 @@ _HOME = {
     "tradeoff": "curves",
     "verify": "verify",
 }
-_MODULES = ("plot", "teaching", "widgets")
+_MODULES = ("baselines", "digits", "metrics", "plot", "teaching", "widgets")
 
 __all__ = [*sorted(_HOME), *_MODULES]
 
 if TYPE_CHECKING:
-    from . import plot, teaching, widgets
+    from . import baselines, digits, metrics, plot, teaching, widgets
     from .certificate import Certificate, certify
     from .curves import tradeoff
     from .density import Discrete, GaussianMixture, Grid, GridDensity
     from .density.paths import NoisingChain
     from .density.storage import load
     from .diffusion import (
+        DDPM,
         ComposedModel,
+        DataSet,
         DiffusionModel,
         PointMass,
         Pool,

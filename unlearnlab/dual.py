@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -93,14 +94,7 @@ def _pool_evidence(exact: Problem, solution: Solution, seed: int) -> PoolEvidenc
     """Bootstrap: the problem solved again on samples of the pool's samples."""
     target = solution.model
     size = len(target.log_masses)
-    effective = float(1 / np.square(target.probabilities).sum() / size)
-    if effective < SMALLEST_EFFECTIVE:
-        warnings.warn(
-            f"the target lives on {effective:.1%} of the pool of {size} samples (effective sample "
-            "size): its multipliers are not to be trusted; use a larger pool=, or thresholds "
-            "closer to the values at q",
-            stacklevel=3,
-        )
+    effective = warn_if_few(target)
     generator = np.random.default_rng(seed)
     found = []
     for _ in range(RESAMPLES):
@@ -113,6 +107,20 @@ def _pool_evidence(exact: Problem, solution: Solution, seed: int) -> PoolEvidenc
     variance = exact.atoms.ratio_variance
     noise = 0.0 if variance is None else float(np.sqrt(target.probabilities @ variance).max())
     return PoolEvidence(exact, target, interval, effective, noise)
+
+
+def warn_if_few(target: Any) -> float:
+    """Effective sample size of weights on a pool, as a share of it; a warning below 5 %."""
+    size = len(target.log_masses)
+    effective = float(1 / np.square(target.probabilities).sum() / size)
+    if effective < SMALLEST_EFFECTIVE:
+        warnings.warn(
+            f"the target lives on {effective:.1%} of the pool of {size} samples (effective sample "
+            "size): its multipliers are not to be trusted; use a larger pool=, or thresholds "
+            "closer to the values at q",
+            stacklevel=4,
+        )
+    return effective
 
 
 def _objective(problem: Problem) -> float:

@@ -31,9 +31,11 @@ class Model(Protocol):
     Attributes:
         sampled: whether it is known through samples and noise predictions alone, so that its table
             is drawn when a problem is solved, and every number has a standard error.
+        kind: of the divergence from this model that can be measured; see `kl`.
     """
 
     sampled: bool
+    kind: str
 
     @property
     def space(self) -> Hashable:

@@ -25,6 +25,7 @@ class ExactModel:
     """
 
     sampled = False
+    kind = "point"
     subject = "the distribution"
     cell_volume: float = 1.0
     atomic: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .model import DiffusionModel
+from .model import DiffusionModel, Effort
 from .schedule import Schedule
 
 PIXELS = 1 << 16  # in one call of the network
@@ -35,6 +35,8 @@ class DDPM(DiffusionModel, nn.Module):
         classes: how many labels there are besides the null class; 0 for an unconditional network.
         label: the class drawn, or None.
     """
+
+    effort = Effort(512, 512, 512, 512, pool=(16, 8), training=(12, 2))
 
     def __init__(self, unet: Any, schedule: Schedule, label: int | None = None):
         size = unet.config.sample_size
@@ -90,7 +92,8 @@ class DDPM(DiffusionModel, nn.Module):
 
         betas = self.schedule.betas.tolist()
         scheduler = DDPMScheduler(len(betas), trained_betas=betas, clip_sample=False)
-        DDPMPipeline(self.unet, scheduler).save_pretrained(folder, safe_serialization=True)
+        pipeline: Any = DDPMPipeline(self.unet, scheduler)
+        pipeline.save_pretrained(folder, safe_serialization=True)
 
     def labelled(self, label: int | None) -> DDPM:
         """The same network, drawing another class; it shares its parameters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from ..dual import solve
 from ..errors import Array, finite_vector
 from ..problems import Likelihood, Problem, ReverseKL, require_problem
-from ..solution import Solution
 from . import checkpoint
 from .composed import ComposedModel
-from .lagrangians import DualOnlyObjective, primal_dual
+from .lagrangians import PRIMAL_DUAL, DualOnlyObjective, Tilted
 from .model import DiffusionModel, require_comparable, require_family
-from .objective import Denoising, Objective
+from .objective import Objective
 from .run import runs_of
-from .settings import Settings, make_accelerator, require_seeds, settings_of
+from .settings import Settings, make_accelerator, require_seeds, split_options
 from .train import Loop
 
 METHODS = ("primal-dual", "tilt", "dual-only")
@@ -33,7 +32,7 @@ def finetune(
     problem: Problem | Sequence[Problem],
     student: Any = None,
     *,
-    method: str = "primal-dual",
+    method: str | type[Objective] = "primal-dual",
     steps: int | None = None,
     batch: int = 256,
     lr: float = 1e-3,
@@ -44,10 +43,9 @@ def finetune(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     evaluate: bool = True,
-    objective: Objective | None = None,
     accelerator: Any = None,
     progress: bool | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Any:
     """Train a student on an unlearning problem.
 
@@ -57,6 +55,7 @@ def finetune(
     * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the
       optimum. The multipliers are the pool's.
     * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained.
+    * a class of objectives, such as those of `unlearnlab.baselines`.
 
     Args:
         problem: on diffusion models; or K problems that differ in their thresholds alone, for a
@@ -68,46 +67,41 @@ def finetune(
             0 keeps them fixed.
         dual_optimizer: instead, any torch optimiser made from the parameters, with maximize=True.
         multipliers: (m,) or (K, m) to start from; 0 by default.
-        seed: of all that is random; one for each member of a stacked student.
+        seed: of all that training draws; one for each member of a stacked student. Samples that
+            stand for a distribution are the same for all.
         folder: where to keep a checkpoint. With `resume`, a run found there is continued.
         evaluate: whether to evaluate the student on samples of its own at the end.
-        objective: a training objective of your own, in place of the method's.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
-        settings: primal_steps, accumulation, average, warmup, clip, save_every of `Settings`.
+        options: primal_steps, accumulation, average, warmup, clip, save_every of `Settings`; and
+            those of the objective: sampling_steps (D.1, D.3, E.3), data and forget_clip (D.2), pool
+            (tilt).
 
     Returns:
         A `Run`, or a list of K.
 
     Raises:
         TypeError, ValueError: models that do not fit together, named; a folder that holds another
-            run; an unknown method or setting.
+            run; an unknown method or option.
 
     Source: [K] Appendices D and E.3.
     """
     problems = _problems(problem)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    make = _method(method, problems[0])
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
-    device = first.retain.device
-    accelerator = accelerator or make_accelerator(device)
+    settings, rest = split_options(options, make)
     start = _start(multipliers, members, first.m)
-    if method == "tilt":
-        solutions = [solve(each) for each in problems]
-        start = np.stack([found.multipliers for found in solutions])
-        goal = objective or _tilt(problems, solutions, batch)
-    elif method == "dual-only":
-        goal = objective or DualOnlyObjective(problems, batch)
-    else:
-        goal = objective or primal_dual(first, problems, batch)
+    goal = make(problems, batch, **rest)
+    start = start if goal.start is None else goal.start
     count = goal.steps if steps is None else steps
-    options = Settings(count, lr, require_seeds(seed, members), **settings_of(settings))
+    how = Settings(count, lr, require_seeds(seed, members), **settings)
     thresholds = torch.tensor(np.stack([each.thresholds for each in problems]))
     # LU's multipliers have units of nats/b: the dual optimiser sees λ·b and relative violations.
     scale = thresholds if isinstance(first, Likelihood) else torch.ones_like(thresholds)
+    device = first.retain.device
     weights = nn.Parameter((torch.tensor(start) * scale).to(device))
     eta = goal.dual_lr if dual_lr is None else dual_lr
-    dual = None if method == "tilt" else _dual(weights, eta, dual_optimizer)
+    dual = _dual(weights, eta, dual_optimizer) if goal.adapts else None
 
     def violation(constraints: torch.Tensor) -> torch.Tensor:
         return first.sense * (thresholds - constraints) / scale
@@ -115,18 +109,32 @@ def finetune(
     loop = Loop(
         pupil,
         goal,
-        options,
+        how,
         weights,
         scale.to(device),
         violation,
-        accelerator,
+        accelerator or make_accelerator(device),
         dual,
         _folder(folder, resume),
-        _identity(problems, method, pupil, options, batch, dual, start),
+        _identity(problems, make, pupil, how, batch, rest, dual, start),
         progress,
     )
     trained = loop.run()
-    return runs_of(problem, problems, trained, method, dual is None, evaluate)
+    return runs_of(problem, problems, trained, goal, dual is None, evaluate)
+
+
+def _method(method: Any, problem: Problem) -> Callable[..., Any]:
+    """What makes the training objective, from the problems and the batch."""
+    if method == "primal-dual":
+        return next(goal for kind, goal in PRIMAL_DUAL.items() if isinstance(problem, kind))
+    if method in METHODS:
+        return Tilted if method == "tilt" else DualOnlyObjective
+    if isinstance(method, type) and issubclass(method, Objective):
+        return method
+    raise ValueError(
+        f"method must be one of {', '.join(METHODS)}, or a class of objectives such as those of "
+        f"unlearnlab.baselines; got {method!r}"
+    )
 
 
 def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
@@ -149,7 +157,7 @@ def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
     return problems
 
 
-def _student(student: Any, problems: list[Problem], method: str) -> Any:
+def _student(student: Any, problems: list[Problem], method: Any) -> Any:
     """The student to train, apart from the retained model."""
     retain, forget = problems[0].retain, problems[0].forget
     if method == "dual-only":
@@ -213,13 +221,6 @@ def _dual(
     return optimizer
 
 
-def _tilt(problems: list[Problem], solutions: list[Solution], batch: int) -> Objective:
-    evidence = [found.evidence for found in solutions]
-    targets = [one.target for one in evidence if one is not None]
-    weights = np.stack([one.probabilities for one in targets])
-    return Denoising(problems[0].retain, len(problems), batch, targets[0].x, weights)
-
-
 def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
     if folder is None:
         if resume:
@@ -236,10 +237,11 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
 
 def _identity(
     problems: list[Problem],
-    method: str,
+    method: Callable[..., Any],
     student: nn.Module,
     settings: Settings,
     batch: int,
+    options: dict[str, Any],
     dual: torch.optim.Optimizer | None,
     start: Array,
 ) -> dict[str, Any]:
@@ -251,10 +253,19 @@ def _identity(
         "options": {name: getattr(first, name) for name in first.options},
         "models": [repr(first.retain), *map(repr, first.forget)],
         "thresholds": [one.thresholds.tolist() for one in problems],
-        "method": method,
+        "method": method.__name__,
+        "objective": {name: _shown(value) for name, value in options.items()},
         "student": [[name, list(p.shape)] for name, p in student.named_parameters()],
         "settings": asdict(settings) | {"save_every": None},
         "batch": batch,
         "dual optimiser": [type(dual).__name__, shown],
         "first multipliers": start.tolist(),
     }
+
+
+def _shown(value: Any) -> Any:
+    """An option in a form that JSON can compare."""
+    if isinstance(value, torch.Tensor):
+        content = value.detach().cpu().contiguous().numpy().tobytes()
+        return [list(value.shape), sha256(content).hexdigest()]
+    return repr(value)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import singledispatch
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..dual import solve, warn_if_few
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from . import sampling
 from .composed import ComposedModel
 from .draws import Draws
 from .likelihoods import log_likelihoods
-from .objective import Objective
+from .objective import Denoising, Objective
 from .quadrature import predict
+from .schedule import whole
 
 LARGEST_SUM = 0.99  # of RU's multipliers: at 1 the Lagrangian has no minimiser
 
 
 class Lagrangian(Objective):
     """The objective of K problems that differ in their thresholds alone."""
+
+    adapts = True
 
     def __init__(self, problems: Sequence[Problem], batch: int):
         self.problem = problems[0]
@@ -34,9 +38,14 @@ class ReverseKLObjective(Lagrangian):
 
     The points are the student's own samples, noised forward and detached: the gradient goes through
     ε̂_θ alone, whose minimiser is the composed score. A round shares one set of samples.
+
+    Args:
+        sampling_steps: of the student's sampler.
     """
 
-    sampling_steps = 20
+    def __init__(self, problems: Sequence[Problem], batch: int, *, sampling_steps: int = 20):
+        super().__init__(problems, batch)
+        self.sampling_steps = whole("sampling_steps", sampling_steps, 2)
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Sample the students by DDIM."""
@@ -89,27 +98,50 @@ class DualOnlyObjective(ReverseKLObjective):
         yield from ()
 
 
-class ForwardKLObjective(Lagrangian):
-    """Algorithm D.2: E_q[loss] − Σλ_iE_{q_i}[loss] + λᵀ(b + C), eqs. (31)–(34).
+class DataObjective(Lagrangian):
+    """Objectives made of denoising errors, ½∫‖ε − ε̂_θ‖²dγ, on samples of q and of each q_i.
 
-    loss = ½∫‖ε − ε̂_θ‖²dγ; C_i is the same of q_i's own prediction at the same noise, 0 for a point.
-    Two passes and no importance sampling. The loss is unbounded below where Σλ_iq_{i,t} > q_t: a
-    forgotten sample whose squared error exceeds `forget_clip` per dimension is pushed no further.
+    Args:
+        data: (n, *shape) samples to stand for q, such as training data; by default draws of q.
+        forget_clip: a forgotten sample whose squared error exceeds it per dimension is pushed no
+            further: objectives that raise an error are unbounded without it.
     """
 
-    forget_clip = 100.0
-    stored = 1 << 14  # samples of q and of each q_i that stand for them
+    denoises = True
+    uses_retained = True
 
-    def __init__(self, problems: Sequence[Problem], batch: int, *, data: Tensor | None = None):
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        batch: int,
+        *,
+        data: Tensor | None = None,
+        forget_clip: float = 100.0,
+    ):
         super().__init__(problems, batch)
-        retained = self.retain.sample(self.stored, seed=101) if data is None else data
-        self.data = [retained]
-        self.data += [q.sample(self.stored, seed=102 + i) for i, q in enumerate(self.forget)]
+        if data is not None and (
+            data.shape[1:] != self.retain.shape or not len(data) or not data.isfinite().all()
+        ):
+            raise ValueError(
+                f"data must be finite samples of shape {self.retain.shape}, stacked; got "
+                f"{tuple(data.shape)}"
+            )
+        if not forget_clip > 0:
+            raise ValueError(f"forget_clip must be positive; got {forget_clip!r}")
+        if data is not None:
+            self.data = [data.to(self.retain.device, self.retain.dtype)]
+        else:
+            self.data = [self.retain.stand_in(seed=101)] if self.uses_retained else []
+        self.data += [q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)]
+        self.models = [self.retain, *self.forget][-len(self.data) :]
+        self.limit = self.levels.scale * forget_clip * self.retain.dim
 
-    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """Denoising errors of retained and forgotten samples, at the same levels and noise."""
-        models, n = (self.retain, *self.forget), self.batch
-        t = self.levels.draw(draws, n)
+    def errors(self, student: Any, draws: Draws) -> Tensor:
+        """(K, 1 + m, B) errors on retained and forgotten samples, at the same levels and noise.
+
+        (K, m, B) on forgotten ones where the objective does not use the others.
+        """
+        n, t = self.batch, self.levels.draw(draws, self.batch)
         noise = self.noise(draws)
         noisy = [
             self.retain.schedule.noised(x[draws.pick(len(x), n).to(x.device)], t, noise)
@@ -117,18 +149,37 @@ class ForwardKLObjective(Lagrangian):
         ]
         # Rows of one member lie together: (K, 1 + m, B, ...).
         rows = torch.stack([self.split(x_t) for x_t in noisy], 1).flatten(0, 2)
-        times = torch.stack([self.split(t)] * len(models), 1).flatten()
-        own = self.split(student(rows, times)).unflatten(1, (len(models), n))
+        times = torch.stack([self.split(t)] * len(noisy), 1).flatten()
+        own = self.split(student(rows, times)).unflatten(1, (len(noisy), n))
         target = self.split(noise)
         errors = self.levels.scale * (own - target[:, None]).flatten(3).square().sum(3)
         excess = [
             errors[:, i].detach() - self.gap(predict(model, x_t, t), noise)
-            for i, (model, x_t) in enumerate(zip(models, noisy, strict=True))
+            for i, (model, x_t) in enumerate(zip(self.models, noisy, strict=True))
         ]
+        if not self.uses_retained:  # deviation from q, where the student is trained
+            pairs = [(own[:, i].flatten(0, 1), x_t) for i, x_t in enumerate(noisy)]
+            gaps = [self.gap(one.detach(), predict(self.retain, x_t, t)) for one, x_t in pairs]
+            excess.insert(0, torch.stack(gaps).mean(0))
         self.tally.add(torch.stack(excess, -1))
-        limit = self.levels.scale * self.forget_clip * self.retain.dim
-        forgotten = errors[:, 1:].clamp(max=limit).mean(2)
-        yield errors[:, 0].mean(1) - (multipliers * forgotten).sum(1)
+        return errors
+
+    def forgotten(self, errors: Tensor) -> Tensor:
+        """(K, m) mean errors on forgotten samples, clipped."""
+        return errors[:, -len(self.forget) :].clamp(max=self.limit).mean(2)
+
+
+class ForwardKLObjective(DataObjective):
+    """Algorithm D.2: E_q[loss] − Σλ_iE_{q_i}[loss] + λᵀ(b + C), eqs. (31)–(34).
+
+    C_i is the error of q_i's own prediction at the same noise, 0 for a point. Two passes and no
+    importance sampling. The loss is unbounded below where Σλ_iq_{i,t} > q_t: hence the clip.
+    """
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """Denoising errors of retained samples, less λ times those of forgotten ones."""
+        errors = self.errors(student, draws)
+        yield errors[:, 0].mean(1) - (multipliers * self.forgotten(errors)).sum(1)
 
 
 class LikelihoodObjective(Lagrangian):
@@ -139,12 +190,18 @@ class LikelihoodObjective(Lagrangian):
     the KL of the transition itself is differentiated. The chain is run twice with the same noise,
     to know the costs and then to differentiate step by step: memory does not grow with the steps.
     The last transition is deterministic and has neither term.
+
+    Args:
+        sampling_steps: of the chain.
     """
 
     primal_steps = 1
     steps = 300
     dual_lr = 0.01
-    sampling_steps = 20
+
+    def __init__(self, problems: Sequence[Problem], batch: int, *, sampling_steps: int = 20):
+        super().__init__(problems, batch)
+        self.sampling_steps = whole("sampling_steps", sampling_steps, 2)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
@@ -188,25 +245,30 @@ class LikelihoodObjective(Lagrangian):
     def likelihoods(self, x: Tensor) -> Tensor:
         """(K, B, m) ℓ_i(x_0)."""
         assert isinstance(self.problem, Likelihood)
-        return self.split(log_likelihoods(self.problem, x).exp().to(x))
+        logs = log_likelihoods(self.problem, x)
+        return self.split(logs.exp().to(x))
 
 
-@singledispatch
-def primal_dual(problem: Problem, problems: Sequence[Problem], batch: int) -> Objective:
-    """The primal–dual objective of a problem's class; a fourth problem registers its own."""
-    raise TypeError(f"no primal-dual algorithm is known for {type(problem).__name__}")
+class Tilted(Denoising):
+    """Tilt, then regress: denoising on a pool weighted by the optima that `solve` finds on it.
+
+    Args:
+        pool: how many samples.
+    """
+
+    def __init__(self, problems: Sequence[Problem], batch: int, *, pool: int = 16384):
+        retain = problems[0].retain
+        on_pool, others = retain.tabulated(problems[0].forget, pool=pool, seed=0)
+        solutions = [solve(one.on(on_pool, others)) for one in problems]
+        for found in solutions:
+            warn_if_few(found.model)
+        weights = np.stack([found.model.probabilities for found in solutions])
+        super().__init__(retain, len(problems), batch, on_pool.x, weights)
+        self.start = np.stack([found.multipliers for found in solutions])
 
 
-@primal_dual.register
-def _(problem: ReverseKL, problems: Sequence[Problem], batch: int) -> Objective:
-    return ReverseKLObjective(problems, batch)
-
-
-@primal_dual.register
-def _(problem: ForwardKL, problems: Sequence[Problem], batch: int) -> Objective:
-    return ForwardKLObjective(problems, batch)
-
-
-@primal_dual.register
-def _(problem: Likelihood, problems: Sequence[Problem], batch: int) -> Objective:
-    return LikelihoodObjective(problems, batch)
+PRIMAL_DUAL: dict[type[Problem], type[Objective]] = {
+    ReverseKL: ReverseKLObjective,
+    ForwardKL: ForwardKLObjective,
+    Likelihood: LikelihoodObjective,
+}  # a fourth problem adds its own

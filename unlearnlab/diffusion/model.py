@@ -17,8 +17,26 @@ from ..ratios import LogRatios
 from . import quadrature, sampling
 from .schedule import Schedule, whole
 
-SAMPLES = 1 << 14  # of a KL by Lemma 3 or along paths
-FLOW_SAMPLES = 1 << 12  # of a KL by the density of DDIM samples, which costs Jacobians
+
+class Effort(NamedTuple):
+    """How much the estimates on a model spend by default.
+
+    Attributes:
+        samples: of a KL by Lemma 3 or along paths.
+        flow_samples: of a KL by the density of DDIM samples, which costs Jacobians.
+        draws: of an expected likelihood E_p[ℓ].
+        stored: samples that stand for a distribution in training (Algorithm D.2).
+        pool: (levels, noises) of Lemma 2 at each atom of a pool.
+        training: the same at each sample of a training step.
+    """
+
+    samples: int = 1 << 14
+    flow_samples: int = 1 << 12
+    draws: int = 1 << 12
+    stored: int = 1 << 14
+    # 768 evaluations of each model leave a standard error below 0.1 nats in 2-D.
+    pool: tuple[int, int] = (24, 32)
+    training: tuple[int, int] = (32, 4)
 
 
 class Space(NamedTuple):
@@ -44,11 +62,13 @@ class DiffusionModel(ABC):
         denoiser: whether ε̂ is E[ε|x_t] of the model's own samples. Networks trained by denoising
             are; composed scores and fine-tuned students are not, and Lemma 3 does not hold
             for them.
-        has_density: whether it has one at all; a single point has none.
+        has_density: whether it has one at all; points and data have none.
         corrector_steps: random Langevin steps after each step of a sampler.
         rows: most samples in one call of the network.
+        effort: what estimates spend on it.
     """
 
+    effort = Effort()
     sampled = True
     has_density = True
     denoiser = True
@@ -123,6 +143,10 @@ class DiffusionModel(ABC):
             sampler = "ddim"
         return sampling.run(self, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)[0]
 
+    def stand_in(self, *, seed: int) -> Tensor:
+        """Samples to stand for this model in training."""
+        return self.sample(self.effort.stored, seed=seed)
+
     def kl(
         self,
         other: Any,
@@ -133,9 +157,12 @@ class DiffusionModel(ABC):
         steps: int = 50,
     ) -> Estimate:
         """KL(self‖other) in nats; see `unlearnlab.kl`."""
-        if samples is None:
-            samples = FLOW_SAMPLES if kind == "point" and not self.denoiser else SAMPLES
         require_comparable(["p", "q"], [self, other])
+        if samples is None:
+            flow = kind == "point" and not self.denoiser
+            samples = min(
+                one.effort.flow_samples if flow else one.effort.samples for one in (self, other)
+            )
         if kind not in ("point", "path"):
             raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
         if other is self:
@@ -151,6 +178,18 @@ class DiffusionModel(ABC):
         from .pool import tabulate  # pools are made of models
 
         return tabulate(self, forget, self.sample(1 << 12, seed=seed) if atoms is None else atoms)
+
+    @property
+    def kind(self) -> str:
+        """The divergence that `kl` can measure: "point", else "path" where densities cannot."""
+        small = self.dim <= sampling.LARGEST_FLOW and not self.corrector_steps
+        return "point" if self.denoiser or small else "path"
+
+    def log_likelihoods(self, problem: Any, x: Tensor, *, seed: int = 0) -> Tensor:
+        """(n, m) log ℓ_i of a `Likelihood` that retains this model."""
+        from .likelihoods import log_likelihoods
+
+        return log_likelihoods(problem, x, seed=seed, quality=self.effort.pool)
 
     def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
         """This model and `forget` as weights on a common pool of samples; see `pool.draw`."""
@@ -238,12 +277,12 @@ def require_family(retain: Any, forget: Sequence[Any]) -> None:
 
 
 def require_density(names: Sequence[str], models: Sequence[DiffusionModel]) -> None:
-    """Refuse single points where log-ratios are needed."""
+    """Refuse single points and data where log-ratios are needed."""
     for name, model in zip(names, models, strict=True):
         if not model.has_density:
             raise SupportError(
-                f"{name} is a {model!r}: a single point has no density and no log-ratio, so there "
-                "is no dual problem to solve with it; use finetune with ForwardKL"
+                f"{name} is a {model!r}: it has no density and no log-ratio, so there is no dual "
+                "problem to solve with it; use finetune with ForwardKL"
             )
 
 

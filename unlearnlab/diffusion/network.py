@@ -140,13 +140,13 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             samples: (n, dim) array or tensor; a tenth is held out.
             steps, batch, lr, seed: as in `finetune`, whose training loop this is.
             progress: show a bar; None shows it on a terminal alone.
-            settings: of `train.Settings`, such as average= (0.99 here) or clip=.
+            settings: of `settings.Settings`, such as average= or clip=.
 
         Raises:
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
         """
         from .objective import Denoising  # which needs models
-        from .settings import Settings, make_accelerator, settings_of
+        from .settings import Settings, make_accelerator, split_options
         from .train import Loop
 
         x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
@@ -157,9 +157,8 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             )
         self.mean.copy_(x.mean(0))
         self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
-        options = Settings(
-            steps, lr, [seed] * self.members, **({"average": 0.99} | settings_of(settings))
-        )
+        known, _ = split_options(settings, lambda: None)
+        options = Settings(steps, lr, [seed] * self.members, **known)
         none = torch.zeros(self.members, 0, device=self.device)
         loop = Loop(
             self.requires_grad_(True),

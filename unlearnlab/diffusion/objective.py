@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import Array
 from .draws import Draws, Levels
 from .model import DiffusionModel
 
@@ -59,6 +60,9 @@ class Objective(ABC):
         batch: samples a step, for each member.
     """
 
+    adapts = False  # whether dual steps move the multipliers
+    denoises = False  # whether its minimiser is the denoiser of some distribution
+    start: Array | None = None  # (K, m) multipliers, where the objective knows them
     primal_steps = 5  # for each dual step
     steps = 1500  # primal steps of a run
     dual_lr = 0.02  # of multipliers in nats
@@ -69,6 +73,9 @@ class Objective(ABC):
         self.like, self.members, self.batch = like, members, batch
         self.levels = Levels(like.schedule)
         self.tally = Tally()
+
+    def attach(self, student: Any) -> None:  # noqa: B027 - a hook
+        """See the student once, before training."""
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Prepare a round of primal steps; starts its tally."""
@@ -106,6 +113,8 @@ class Denoising(Objective):
         samples: (N, *shape).
         weights: (K, N) masses of K targets; None for equal ones.
     """
+
+    denoises = True
 
     def __init__(
         self,
@@ -146,8 +155,6 @@ class Denoising(Objective):
         x_t = self.like.schedule.noised(self.samples[index], t, noise)
         return self.gap(noise, self.predict(student, x_t, t, index, draws))
 
-    def predict(
-        self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws
-    ) -> Tensor:
+    def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:
         """ε̂_θ of the samples at `index`; a hook for students that know more of them."""
         return student(x_t, t)

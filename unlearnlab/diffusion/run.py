@@ -12,6 +12,7 @@ from ..errors import Array
 from ..problems import Evaluation, Likelihood, Problem, ReverseKL
 from .composed import ComposedModel
 from .lagrangians import LARGEST_SUM
+from .objective import Objective
 from .status import MISSED, Status, diagnose
 from .train import Trained
 
@@ -62,7 +63,7 @@ def runs_of(
     problem: Any,
     problems: list[Problem],
     trained: Trained,
-    method: str,
+    goal: Objective,
     fixed: bool,
     evaluate: bool,
 ) -> Any:
@@ -79,11 +80,10 @@ def runs_of(
             student = ComposedModel(one.retain, one.forget, multipliers / slack)
         else:
             student.requires_grad_(False)
-            # Denoising losses have the denoiser of some distribution as their minimiser.
-            student.denoiser = method == "tilt" or not isinstance(one, ReverseKL | Likelihood)
+            student.denoiser = goal.denoises
         edge = isinstance(one, ReverseKL) and multipliers.sum() > 0.999 * LARGEST_SUM
         evaluation = one.evaluate(student, seed=10_007) if evaluate else None
-        status = _status(one, history, evaluation, method, edge, fixed, trained.diverged)
+        status = _status(one, history, evaluation, edge, fixed, trained.diverged)
         runs.append(Run(one, student, multipliers, history, *status, evaluation))
     return runs if isinstance(problem, Sequence) else runs[0]
 
@@ -92,12 +92,11 @@ def _status(
     problem: Problem,
     history: dict[str, Array],
     evaluation: Evaluation | None,
-    method: str,
     edge: bool,
     fixed: bool,
     diverged: str | None,
 ) -> Status:
-    if method == "tilt" and diverged is None:
+    if not history["constraints"].size and diverged is None:
         return _tilt_status(problem, evaluation)
     violations = problem.sense * (problem.thresholds - history["constraints"])
     scale = problem.thresholds if isinstance(problem, Likelihood) else 1.0

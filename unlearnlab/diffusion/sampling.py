@@ -37,13 +37,19 @@ class Step(NamedTuple):
 
 
 def chain(
-    schedule: Schedule, sampler: str, steps: int, *, spacing: str | None = None
+    schedule: Schedule,
+    sampler: str,
+    steps: int,
+    *,
+    spacing: str | None = None,
+    start: int | None = None,
 ) -> list[Step]:
     """The transitions of a sampler, from noise to data.
 
     With ᾱ = α², s the timestep after t (clean after the last) and ε̂ the noise prediction:
     x̂ = (x_t − σ_tε̂)/α_t, spread² = η²(σ_s²/σ_t²)(1 − ᾱ_t/ᾱ_s) and x_s has mean
-    α_sx̂ + (σ_s² − spread²)^½ ε̂. The last transition is deterministic.
+    α_sx̂ + (σ_s² − spread²)^½ ε̂. The last transition is deterministic. With `start`, the chain
+    begins at this timestep and takes those of the `steps` that lie below it.
 
     Raises:
         ValueError: an unknown sampler, or more steps than the schedule has.
@@ -51,6 +57,8 @@ def chain(
     if sampler not in CHURN:
         raise ValueError(f"sampler must be 'ddim' or 'ddpm'; got {sampler!r}")
     visited = schedule.timesteps(steps, spacing=spacing)
+    if start is not None:
+        visited = [start, *(t for t in visited if t < start)]
     bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [1.0]
     transitions = []
     for t, bar, after in zip(visited, bars, bars[1:], strict=False):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import Any
 
 import torch
@@ -51,20 +52,26 @@ class Settings:
                 raise ValueError(f"{name} must be positive and finite; got {value!r}")
 
 
-def settings_of(given: dict[str, Any]) -> dict[str, Any]:
-    """`given`, refused where `Settings` has no such name."""
-    known = {one.name for one in fields(Settings)} - {"steps", "lr", "seeds"}
+def split_options(
+    given: dict[str, Any], make: Callable[..., Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`given` in two: what `Settings` takes, and what `make` takes by keyword."""
+    settings = {one.name for one in fields(Settings)} - {"steps", "lr", "seeds"}
+    parameters = signature(make).parameters.values()
+    own = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
     for name in given:
-        if name not in known:
-            raise TypeError(f"unknown setting {name!r}; settings are {', '.join(sorted(known))}")
-    return given
+        if name not in settings | own:
+            known = ", ".join(sorted(settings | own))
+            raise TypeError(f"unknown setting {name!r}; settings are {known}")
+    first = {name: value for name, value in given.items() if name in settings}
+    return first, {name: value for name, value in given.items() if name in own}
 
 
-def make_accelerator(device: torch.device, **options: Any) -> Any:
+def make_accelerator(device: torch.device) -> Any:
     """An `accelerate.Accelerator` on the device of the models."""
     from accelerate import Accelerator
 
-    return Accelerator(cpu=device.type == "cpu", **options)
+    return Accelerator(cpu=device.type == "cpu")
 
 
 def require_seeds(seed: int | Sequence[int], members: int) -> list[int]:

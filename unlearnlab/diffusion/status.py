@@ -64,6 +64,8 @@ def diagnose(
     """
     if diverged is not None:
         return Status("diverged", diverged)
+    if fixed:
+        return Status("converged", "fixed multipliers: the thresholds were not enforced")
     rounds = len(violations)
     if rounds < FEWEST:
         return Status("violated", f"only {rounds} rounds: too few to tell")
@@ -71,8 +73,6 @@ def diagnose(
     v, lagrange = violations[last], multipliers[last]
     error = np.sqrt((stderr[last] ** 2).mean(axis=0) / len(v))
     slack = np.maximum(MISSED * np.abs(thresholds), 3 * error)
-    if fixed:
-        return Status("converged", "fixed multipliers: the thresholds were not enforced")
     size = np.maximum(np.abs(lagrange).mean(axis=0), 1e-12)
     for i in range(len(thresholds)):
         noise = np.maximum(MISSED * abs(thresholds[i]), 3 * stderr[last][:, i])

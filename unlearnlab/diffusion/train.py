@@ -68,6 +68,7 @@ class Loop:
         if self.trains:
             primal = torch.optim.AdamW(self.parameters, lr=self.settings.lr, weight_decay=1e-4)
             self.primal = self.accelerator.prepare(primal)
+        self.objective.attach(self.student)
         self.average = [p.detach().clone() for p in self.parameters]
         self.history: dict[str, list[Tensor]] = {
             key: [] for key in ("loss", "objective", "constraints", "stderr", "multipliers")
@@ -113,7 +114,7 @@ class Loop:
         first = self.round * self.each
         self.objective.begin(self.student, self.lagrange(), self.draws(first, part=1))
         loss = torch.zeros(self.members, dtype=torch.float64)
-        for step in range(first, min(first + self.each, max(self.settings.steps, 1))):
+        for step in range(first, min(first + self.each, self.settings.steps)):
             loss += self.primal_step(step).double().cpu() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.multipliers), reduction="mean").cpu()
@@ -167,9 +168,7 @@ class Loop:
             return
         self.accelerator.unscale_gradients()
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        rows = [
-            g.reshape(self.members, -1) if self.members > 1 else g.reshape(1, -1) for g in grads
-        ]
+        rows = [g.reshape(self.members, -1) for g in grads]
         norms = torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
         shrink = (self.settings.clip / (norms + 1e-6)).clamp(max=1)
         for r in rows:
@@ -177,7 +176,7 @@ class Loop:
 
     def rate(self, step: int) -> float:
         """Linear warm-up to 1, then cosine to a twentieth."""
-        total = max(self.settings.steps, 1)
+        total = self.settings.steps
         warm = max(1, int(self.settings.warmup * total))
         share = max(0.0, (step - warm) / max(1, total - warm))
         return (step + 1) / warm if step < warm else 0.05 + 0.475 * (1 + math.cos(math.pi * share))
@@ -266,8 +265,7 @@ class Loop:
     def stopped(self, reason: str) -> Trained:
         """Go back to the last good state."""
         self.restore(self.good)
-        if self.folder is not None and self.accelerator.is_main_process:
-            checkpoint.write(self.folder, self.good, self.identity)
+        self.save()
         return self.trained(reason)
 
     def trained(self, diverged: str | None) -> Trained:

@@ -40,21 +40,24 @@ class Evaluation:
         objective: deviation from the retained model, nats.
         constraints: (m,).
         objective_stderr, constraints_stderr: standard errors; zero on exact models.
+        kind: of the divergences, see `kl`: "path" where those of the samples cannot be computed.
     """
 
     objective: float
     constraints: Array
     objective_stderr: float = 0.0
     constraints_stderr: Array | float = 0.0
+    kind: str = "point"
 
     @classmethod
-    def of(cls, objective: Any, constraints: Sequence[Any]) -> Evaluation:
+    def of(cls, objective: Any, constraints: Sequence[Any], kind: str = "point") -> Evaluation:
         """Floats or estimates, as `kl` returns them."""
         return cls(
             float(objective),
             np.array([float(value) for value in constraints]),
             stderr(objective),
             np.array([stderr(value) for value in constraints]),
+            kind,
         )
 
     def __repr__(self) -> str:
@@ -63,7 +66,7 @@ class Evaluation:
         constraints = ", ".join(f"{value:.4f} ± {error:.4f}" for value, error in pairs)
         return (
             f"Evaluation(objective {self.objective:.4f} ± {self.objective_stderr:.4f}, "
-            f"constraints {constraints})"
+            f"constraints {constraints}{'' if self.kind == 'point' else ', along paths'})"
         )
 
 
@@ -299,7 +302,7 @@ class Problem(ABC):
         for i, model in enumerate(self.forget):
             if not (self.forgets_points or getattr(model, "has_density", True)):
                 raise SupportError(
-                    f"forget[{i}] is {model!r}, a single point without a density: "
+                    f"forget[{i}] is {model!r}, which has no density: "
                     f"{type(self).__name__} cannot measure a distance to it; use ForwardKL"
                 )
 

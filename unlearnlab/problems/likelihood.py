@@ -18,7 +18,6 @@ from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilte
 from ..search import Primal
 from .base import Evaluation, ExponentialTable, Problem
 
-DRAWS = 4096  # of a sampled model, for its expected likelihoods
 LARGEST_LOG_STATISTIC = 345.0  # e^345 squared is still a double: a Hessian of statistics exists
 
 
@@ -116,15 +115,14 @@ class Likelihood(Problem):
 
     def _evaluate_samples(self, model: Any, seed: int) -> Evaluation:
         """E_p[ℓ_i] as a mean over draws of p, with ℓ_i from densities or from Lemma 2."""
-        objective = model.kl(self.retain, seed=seed) if model is not self.retain else 0.0
-        atoms = self.retain.log_ratios(
-            self.forget, atoms=model.sample(DRAWS, seed=seed + 1), seed=seed
-        )
-        values = np.exp(np.minimum(self.log_statistic(atoms), LARGEST_LOG_STATISTIC))
+        objective = model.kl(self.retain, kind=model.kind, seed=seed)
+        draws = model.sample(model.effort.draws, seed=seed + 1)
+        logs = self.retain.log_likelihoods(self, draws, seed=seed).double().cpu().numpy()
+        values = np.exp(np.minimum(logs, LARGEST_LOG_STATISTIC))
         errors = values.std(axis=0) / np.sqrt(len(values))
         pairs = zip(values.mean(axis=0), errors, strict=True)
         constraints = [Estimate(float(value), float(error)) for value, error in pairs]
-        return Evaluation.of(objective, constraints)
+        return Evaluation.of(objective, constraints, kind=model.kind)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """ℓ, on the cells that may hold mass."""

@@ -58,8 +58,9 @@ class ReverseKL(Problem):
 
     def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
         """KL(p‖q) and KL(p‖q_i)."""
-        constraints = [model.kl(other, seed=seed) for other in self.forget]
-        return Evaluation.of(model.kl(self.retain, seed=seed), constraints)
+        kind = model.kind
+        constraints = [model.kl(other, kind=kind, seed=seed) for other in self.forget]
+        return Evaluation.of(model.kl(self.retain, kind=kind, seed=seed), constraints, kind=kind)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""

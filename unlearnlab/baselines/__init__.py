@@ -1,0 +1,37 @@
+"""What others do: each function has the interface of `finetune`, its loop, and returns a `Run`.
+
+| function | data | loss | as a problem |
+|---|---|---|---|
+| `naive` | retained | denoising | `ForwardKL` at λ = 0 |
+| `neggrad` | forgotten | minus denoising | none |
+| `siss` | all, forgotten | denoising on all less on forgotten | `ForwardKL` at λ = k/n |
+| `erasediff` | retained, forgotten | denoising; uniform noise on forgotten | none |
+| `esd` | models | regression on a guided score | `ReverseKL` at fixed λ |
+| `vdu` | forgotten | minus denoising, parameters held | none |
+| `fdivergence` | forgotten, anchor | D_f of the student's transitions from an anchor's | none |
+
+Multipliers do not move: weights are chosen beforehand. A problem passed in says what is retained
+and forgotten, and what the run is evaluated on.
+"""
+
+from .erasediff import EraseDiff, erasediff
+from .esd import ESD, esd
+from .naive import Naive, naive
+from .neggrad import NegGrad, neggrad
+from .siss import SISS, siss
+from .vdu import VDU, vdu
+
+__all__ = [
+    "ESD",
+    "SISS",
+    "VDU",
+    "EraseDiff",
+    "Naive",
+    "NegGrad",
+    "erasediff",
+    "esd",
+    "naive",
+    "neggrad",
+    "siss",
+    "vdu",
+]

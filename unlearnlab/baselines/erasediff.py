@@ -1,0 +1,77 @@
+"""EraseDiff: keep the retained error low while noise prediction on forgotten data goes astray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diffusion.draws import Draws
+from ..diffusion.finetune import finetune
+from ..diffusion.lagrangians import DataObjective
+from ..problems import Problem
+
+
+class EraseDiff(DataObjective):
+    """min E_q[loss] such that θ minimises f(θ) = E_{q_i}½∫‖u − ε̂_θ‖²dγ, u uniform on [0, 1).
+
+    The first-order bilevel step ∇E_q[loss] + λ∇f with λ = max(0, η − ⟨∇E_q[loss], ∇f⟩/‖∇f‖²): f
+    falls at the rate η at least, whatever the retained error says. The iterate of the inner problem
+    enters through a constant alone, so that none is computed.
+
+    Args:
+        rate: η.
+
+    Source: Wu et al. (2024), EraseDiff, arXiv 2401.05779.
+    """
+
+    adapts = False
+    denoises = False
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        batch: int,
+        *,
+        data: Tensor | None = None,
+        rate: float = 1.0,
+    ):
+        super().__init__(problems, batch, data=data)
+        if self.members > 1:
+            raise ValueError(f"EraseDiff trains one student; got a stack of {self.members}")
+        if not rate > 0:
+            raise ValueError(f"rate must be positive; got {rate!r}")
+        self.rate = rate
+
+    def attach(self, student: Any) -> None:
+        """Remember what the gradients are taken in."""
+        self.parameters = [p for p in student.parameters() if p.requires_grad]
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """Retained error plus λ times the error against uniform noise on forgotten samples."""
+        kept = self.errors(student, draws)[:, 0].mean(1)
+        astray = self.astray(student, draws)
+        first, second = (
+            torch.autograd.grad(part.sum(), self.parameters, retain_graph=True)
+            for part in (kept, astray)
+        )
+        norm = sum(float(g.square().sum()) for g in second)
+        product = sum(float((g * h).sum()) for g, h in zip(first, second, strict=True))
+        yield kept + max(0.0, self.rate - product / (norm + 1e-12)) * astray
+
+    def astray(self, student: Any, draws: Draws) -> Tensor:
+        """(1,) f(θ)."""
+        forgotten, n = torch.cat(self.data[1:]), self.batch
+        x = forgotten[draws.pick(len(forgotten), n).to(forgotten.device)]
+        t = self.levels.draw(draws, n)
+        x_t = self.like.schedule.noised(x, t, self.noise(draws))
+        # Φ of standard normal numbers is uniform, and every member has its own.
+        goal = torch.special.ndtr(self.noise(draws))
+        return self.gap(goal, student(x_t, t)).mean(1)
+
+
+def erasediff(problem: Any, student: Any, **options: Any) -> Any:
+    """EraseDiff; options as of `finetune`, with data= and rate=."""
+    return finetune(problem, student, method=EraseDiff, **options)

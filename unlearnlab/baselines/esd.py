@@ -1,0 +1,67 @@
+"""ESD: erase a concept by regressing on a score that is guided away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diffusion.draws import Draws
+from ..diffusion.finetune import finetune
+from ..diffusion.lagrangians import ReverseKLObjective
+from ..diffusion.model import DiffusionModel, require_comparable
+from ..diffusion.quadrature import predict
+from ..problems import Problem
+
+
+class ESD(ReverseKLObjective):
+    """½∫‖ε̂_θ − (ε̂_from − ηΣ_i(ε̂_{q_i} − ε̂_q))‖²dγ on the student's own samples, noised.
+
+    q is the unconditional model and q_i the concepts. With `base` = q this is `ReverseKL` at fixed
+    u = η, that is λ = η/(1 + mη): its gradient is that of Algorithm D.1 divided by 1 − Λ. With
+    `base` = q_1, the authors' default, it is u = η − 1.
+
+    Args:
+        guidance: η.
+        base: the model guided away from; by default the retained one.
+        sampling_steps: of the student's sampler.
+
+    Source: Gandikota et al. (2023), Erasing concepts from diffusion models, arXiv 2303.07345.
+    """
+
+    adapts = False
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        batch: int,
+        *,
+        guidance: float = 1.0,
+        base: DiffusionModel | None = None,
+        sampling_steps: int = 20,
+    ):
+        super().__init__(problems, batch, sampling_steps=sampling_steps)
+        if not 0 < guidance < float("inf"):
+            raise ValueError(f"guidance must be positive and finite; got {guidance!r}")
+        self.base = self.retain if base is None else base
+        require_comparable(["base", "retain"], [self.base, self.retain])
+        self.guidance = guidance
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """Squared distance to the guided prediction."""
+        t = self.levels.draw(draws, self.batch)
+        x_t = self.like.schedule.noised(self.x, t, self.noise(draws))
+        null, start = predict(self.retain, x_t, t), predict(self.base, x_t, t)
+        concepts = [predict(other, x_t, t) for other in self.forget]
+        own = student(x_t, t)
+        measured = [self.gap(own, other) for other in (null, *concepts)]
+        self.tally.add(torch.stack(measured, -1))
+        goal = start - self.guidance * sum(concept - null for concept in concepts)
+        yield self.gap(own, goal).mean(1)
+
+
+def esd(problem: Any, student: Any, **options: Any) -> Any:
+    """ESD; options as of `finetune`, with guidance=, base= and sampling_steps=."""
+    return finetune(problem, student, method=ESD, **options)

@@ -1,0 +1,136 @@
+"""Measures of image models: kernel distance, similarity to an image, shares of classes.
+
+Every one takes any descriptor, a module from images (n, C, H, W) to feature vectors (n, F).
+`ul.digits.load_classifier().descriptor()` serves the digits; a user's own, such as SSCD as
+TorchScript, is loaded by `load_descriptor`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .diffusion import DiffusionModel
+from .diffusion.sampling import chain, unfold
+from .diffusion.schedule import whole
+from .estimate import Estimate
+
+AT_ONCE = 1024  # images in one call of a descriptor
+
+
+def load_descriptor(path: str | os.PathLike[str], *, device: str = "cpu") -> nn.Module:
+    """A user's own TorchScript descriptor, such as SSCD's.
+
+    TorchScript runs what it contains: load no file that you do not trust.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not TorchScript.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path {str(path)!r} is no file: give a TorchScript file")
+    try:
+        return torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[0]
+        raise ValueError(f"path {str(path)!r} is not TorchScript ({line})") from None
+
+
+def features(images: Tensor, descriptor: nn.Module) -> Tensor:
+    """(n, F) feature vectors, without gradients."""
+    if images.ndim != 4 or not len(images) or not torch.isfinite(images).all():
+        raise ValueError(
+            f"images must be finite and of shape (n, C, H, W); got {tuple(images.shape)}"
+        )
+    with torch.no_grad():
+        return torch.cat([descriptor(part) for part in images.split(AT_ONCE)])
+
+
+def kernel_distance(
+    images: Tensor,
+    reference: Tensor,
+    descriptor: nn.Module,
+    *,
+    subset: int = 200,
+    subsets: int = 50,
+    seed: int = 0,
+) -> Estimate:
+    """Kernel inception distance: unbiased MMD² of features under (fᵀg/F + 1)³.
+
+    The mean over random subsets, and their standard deviation over √subsets; not in nats.
+    torchmetrics' `KernelInceptionDistance`, with our descriptor.
+
+    Raises:
+        ValueError: fewer images than a subset.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    whole("subset", subset, 2)
+    if min(len(images), len(reference)) < subset:
+        raise ValueError(
+            f"subset={subset} needs as many images; got {len(images)} and {len(reference)}"
+        )
+    distance = KernelInceptionDistance(
+        feature=_Features(), subsets=subsets, subset_size=subset, normalize=False
+    )
+    distance.update(features(reference, descriptor), real=True)
+    distance.update(features(images, descriptor), real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, spread = distance.compute()
+    return Estimate(float(mean), float(spread) / subsets**0.5)
+
+
+class _Features(nn.Module):
+    """Hands features through: they are computed beforehand, in parts."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+def similarity(images: Tensor, reference: Tensor, descriptor: nn.Module) -> Tensor:
+    """(n, r) cosine similarity of the features of each image to those of each reference."""
+    own, others = (
+        nn.functional.normalize(features(x, descriptor).double(), dim=1)
+        for x in (images, reference)
+    )
+    return own @ others.T
+
+
+def reconstruct(
+    model: DiffusionModel, x: Tensor, t: int, *, n: int = 16, steps: int = 50, seed: int = 0
+) -> Tensor:
+    """(n, *shape) what comes back of one image x when it is noised to timestep t and denoised.
+
+    A model that has memorised x gives it back from noise that hides it from others.
+
+    Args:
+        x: (*shape,) the image.
+        t: noise it to here: 0 is clean, T − 1 all noise.
+        steps: of DDIM over the whole schedule; those below t are taken.
+
+    Raises:
+        ValueError: t outside the schedule, or x of another shape.
+    """
+    total = len(model.schedule)
+    if not 0 <= t < total:
+        raise ValueError(f"t must lie between 0 and {total - 1}; got {t!r}")
+    if x.shape != model.shape:
+        raise ValueError(f"x must have shape {model.shape}; got {tuple(x.shape)}")
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
+    x = x.to(noise).expand(n, *model.shape)
+    x_t = model.schedule.noised(x, torch.full((n,), t, device=noise.device), noise)
+    later = chain(model.schedule, "ddim", steps, start=t)
+    for taken in unfold(model, x_t, later, generator):
+        x_t = taken.x_s
+    return x_t
+
+
+def class_shares(images: Tensor, classifier: nn.Module) -> Tensor:
+    """(classes,) share of the images that the classifier puts in each class."""
+    logits = features(images, classifier)
+    return torch.bincount(logits.argmax(1), minlength=logits.shape[1]) / len(logits)
