@@ -224,7 +224,7 @@ def test_forgetting_only_methods_draw_nothing_retained():
 def test_bad_options_are_named():
     cases = [
         (baselines.SISS, FU, {"mixing": 1.0}, "mixing must lie strictly between 0 and 1; got 1.0"),
-        (baselines.SISS, FU, {"data": X[:, :0]}, "data must be finite samples of shape"),
+        (baselines.SISS, FU, {"data": X[:, :0]}, "data must be samples of shape"),
         (baselines.SISS, FU, {"data": X[:5]}, "share must lie strictly between"),
         (baselines.EraseDiff, FU, {"rate": 0.0}, "rate must be positive"),
         (baselines.VDU, FU, {"spread": 0.0}, "spread must be positive"),

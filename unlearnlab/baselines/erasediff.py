@@ -35,7 +35,7 @@ class EraseDiff(DataObjective):
         problems: Sequence[Problem],
         batch: int,
         *,
-        data: Tensor | None = None,
+        data: Any = None,
         rate: float = 1.0,
     ):
         super().__init__(problems, batch, data=data)
@@ -63,9 +63,8 @@ class EraseDiff(DataObjective):
 
     def astray(self, student: Any, draws: Draws) -> Tensor:
         """(1,) f(θ)."""
-        forgotten, n = torch.cat(self.data[1:]), self.batch
-        x = forgotten[draws.pick(len(forgotten), n).to(forgotten.device)]
-        t = self.levels.draw(draws, n)
+        x = self.pick(torch.cat(self.data[1:]), draws)
+        t = self.levels.draw(draws, self.batch)
         x_t = self.like.schedule.noised(x, t, self.noise(draws))
         # Φ of standard normal numbers is uniform, and every member has its own.
         goal = torch.special.ndtr(self.noise(draws))

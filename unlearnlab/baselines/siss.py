@@ -42,7 +42,7 @@ class SISS(DataObjective):
         problems: Sequence[Problem],
         batch: int,
         *,
-        data: Tensor | None = None,
+        data: Any = None,
         forget_clip: float = 100.0,
         importance: bool = True,
         mixing: float = 0.5,
@@ -90,8 +90,7 @@ class SISS(DataObjective):
     def weighted(self, student: Any, draws: Draws) -> tuple[Tensor, Tensor]:
         """(K,) the two expectations by one pass over points of the mixture."""
         n, schedule = self.batch, self.like.schedule
-        x = self.data[0][draws.pick(len(self.data[0]), n).to(self.like.device)]
-        a = self.forgotten_data[draws.pick(len(self.forgotten_data), n).to(self.like.device)]
+        x, a = self.pick(self.data[0], draws), self.pick(self.forgotten_data, draws)
         t = self.levels.draw(draws, n)
         from_a = (draws.uniform(n).flatten() < self.mixing).to(self.like.device)
         shape = (-1, *(1 for _ in self.like.shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .model import DiffusionModel, Effort
 from .schedule import Schedule
 
 PIXELS = 1 << 16  # in one call of the network
+TOLERANCE = 1e-3  # of the range of images
 OFFLINE = (
     "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
     "download the model where there is one (hf download NAME --local-dir FOLDER) and copy it here"
@@ -76,10 +78,12 @@ class DDPM(DiffusionModel, nn.Module):
         if folder.is_dir():
             _require_safetensors(folder / parts.get("unet", ""))
         try:
-            unet = UNet2DModel.from_pretrained(
-                name, subfolder=parts.get("unet"), torch_dtype=dtype, use_safetensors=True
-            )
-            scheduler = DDPMScheduler.from_pretrained(name, subfolder=parts.get("scheduler"))
+            with warnings.catch_warnings():  # of the hub's client, about diffusers' own call
+                warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`", UserWarning)
+                unet = UNet2DModel.from_pretrained(
+                    name, subfolder=parts.get("unet"), torch_dtype=dtype, use_safetensors=True
+                )
+                scheduler = DDPMScheduler.from_pretrained(name, subfolder=parts.get("scheduler"))
         except (OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
             raise FileNotFoundError(f"no DDPM found at {str(name)!r} ({line}); {OFFLINE}") from None
@@ -109,6 +113,15 @@ class DDPM(DiffusionModel, nn.Module):
             label = self.classes if self.label is None else self.label
             labels = torch.full((len(x_t),), label, device=x_t.device)
         return self.unet(x_t, t, class_labels=labels).sample
+
+    def require_samples(self, name: str, x: Any) -> None:
+        """Refuse images of another size, or outside [−1, 1]."""
+        super().require_samples(name, x)
+        if isinstance(x, Tensor) and float(x.abs().max()) > 1 + TOLERANCE:
+            raise ValueError(
+                f"{name} must be images with values in [−1, 1]; got {float(x.min()):.4g} to "
+                f"{float(x.max()):.4g}: divide 0 to 255 by 127.5 and subtract 1"
+            )
 
     def for_training(self) -> DDPM:
         """A copy to train: this network stays as it is."""

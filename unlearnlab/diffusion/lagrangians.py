@@ -102,7 +102,8 @@ class DataObjective(Lagrangian):
     """Objectives made of denoising errors, ½∫‖ε − ε̂_θ‖²dγ, on samples of q and of each q_i.
 
     Args:
-        data: (n, *shape) samples to stand for q, such as training data; by default draws of q.
+        data: (n, *shape) samples to stand for q, such as training data; by default draws of q. Or
+            what is indexed like such a tensor, and read when it is needed.
         forget_clip: a forgotten sample whose squared error exceeds it per dimension is pushed no
             further: objectives that raise an error are unbounded without it.
     """
@@ -115,24 +116,20 @@ class DataObjective(Lagrangian):
         problems: Sequence[Problem],
         batch: int,
         *,
-        data: Tensor | None = None,
+        data: Any = None,
         forget_clip: float = 100.0,
     ):
         super().__init__(problems, batch)
-        if data is not None and (
-            data.shape[1:] != self.retain.shape or not len(data) or not data.isfinite().all()
-        ):
-            raise ValueError(
-                f"data must be finite samples of shape {self.retain.shape}, stacked; got "
-                f"{tuple(data.shape)}"
-            )
         if not forget_clip > 0:
             raise ValueError(f"forget_clip must be positive; got {forget_clip!r}")
-        if data is not None:
-            self.data = [data.to(self.retain.device, self.retain.dtype)]
-        else:
+        if data is None:
             self.data = [self.retain.stand_in(seed=101)] if self.uses_retained else []
+        else:
+            self.retain.require_samples("data", data)
+            self.data = [data]
         self.data += [q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)]
+        for i, samples in enumerate(self.data[-len(self.forget) :]):
+            self.retain.require_samples(f"forget[{i}]", samples)
         self.models = [self.retain, *self.forget][-len(self.data) :]
         self.limit = self.levels.scale * forget_clip * self.retain.dim
 
@@ -143,10 +140,7 @@ class DataObjective(Lagrangian):
         """
         n, t = self.batch, self.levels.draw(draws, self.batch)
         noise = self.noise(draws)
-        noisy = [
-            self.retain.schedule.noised(x[draws.pick(len(x), n).to(x.device)], t, noise)
-            for x in self.data
-        ]
+        noisy = [self.retain.schedule.noised(self.pick(x, draws), t, noise) for x in self.data]
         # Rows of one member lie together: (K, 1 + m, B, ...).
         rows = torch.stack([self.split(x_t) for x_t in noisy], 1).flatten(0, 2)
         times = torch.stack([self.split(t)] * len(noisy), 1).flatten()
@@ -163,6 +157,10 @@ class DataObjective(Lagrangian):
             excess.insert(0, torch.stack(gaps).mean(0))
         self.tally.add(torch.stack(excess, -1))
         return errors
+
+    def pick(self, samples: Any, draws: Draws) -> Tensor:
+        """(K·B, *shape) of some samples, on the device of the models."""
+        return samples[draws.pick(len(samples), self.batch)].to(draws.like)
 
     def forgotten(self, errors: Tensor) -> Tensor:
         """(K, m) mean errors on forgotten samples, clipped."""

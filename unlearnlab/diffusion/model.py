@@ -143,6 +143,15 @@ class DiffusionModel(ABC):
             sampler = "ddim"
         return sampling.run(self, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)[0]
 
+    def require_samples(self, name: str, x: Any) -> None:
+        """Refuse samples that this model could not have made."""
+        if not len(x) or tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"{name} must be samples of shape {self.shape}, stacked; got {tuple(x.shape)}"
+            )
+        if isinstance(x, Tensor) and not x.isfinite().all():
+            raise ValueError(f"{name} must be finite; got NaN or infinity")
+
     def stand_in(self, *, seed: int) -> Tensor:
         """Samples to stand for this model in training."""
         return self.sample(self.effort.stored, seed=seed)

@@ -112,7 +112,9 @@ class Loop:
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""
         first = self.round * self.each
-        self.objective.begin(self.student, self.lagrange(), self.draws(first, part=1))
+        process = self.accelerator.process_index
+        draws = Draws(self.settings.seeds, first, process, part=1, like=self.like)
+        self.objective.begin(self.student, self.lagrange(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, min(first + self.each, self.settings.steps)):
             loss += self.primal_step(step).double().cpu() / self.each
@@ -134,8 +136,9 @@ class Loop:
         """One step of AdamW on the Lagrangian; its (K,) value."""
         value = torch.zeros(self.members, device=self.multipliers.device)
         count = self.settings.accumulation
-        for part in range(count):
-            draws = self.draws(step, part=2 + part)
+        first = 2 + self.accelerator.process_index * count
+        for part in range(first, first + count):  # batches in one order, whoever computes them
+            draws = Draws(self.settings.seeds, step, part=part, like=self.like)
             losses = self.objective.losses(self.student, self.lagrange(), draws)
             while True:
                 with self.accelerator.autocast():  # the forward pass alone
@@ -197,11 +200,6 @@ class Loop:
     def lagrange(self) -> Tensor:
         """(K, m) multipliers in the problem's units."""
         return self.multipliers.detach() / self.scale
-
-    def draws(self, step: int, part: int) -> Draws:
-        """The random numbers of a step of this process."""
-        process = self.accelerator.process_index
-        return Draws(self.settings.seeds, step, process, part, like=self.like)
 
     @property
     def like(self) -> Tensor:

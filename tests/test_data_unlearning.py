@@ -1,0 +1,183 @@
+"""Images and models on disk, from the command line, in one process and two."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+
+import unlearnlab as ul
+from unlearnlab.data_unlearning import main, unlearn_images
+from unlearnlab.images import ImageFolder, contact_sheet, read_image, write_image
+
+SHAPE = (3, 16, 16)
+ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A DDPM in diffusers' format and 24 images, of which it knows nothing."""
+    root = tmp_path_factory.mktemp("scale")
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(root / "model")
+    generator = np.random.default_rng(0)
+    (root / "images").mkdir()
+    for i in range(24):
+        pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{i:02}.png")
+    return root
+
+
+def arguments(folder, out, *more):
+    given = ["--model", str(folder / "model"), "--images", str(folder / "images")]
+    forget = [str(folder / "images" / f"{i:02}.png") for i in (0, 1)]
+    given += ["--forget", *forget, "--out", str(out), "--steps", "12", "--batch", "4"]
+    return [*given, "--lr", "1e-3", "--relative", "1.1", *more]
+
+
+def test_images_survive_the_disk(tmp_path):
+    image = (torch.arange(3 * 8 * 8).reshape(3, 8, 8) % 256) / 127.5 - 1
+    write_image(tmp_path / "a.png", image)
+    assert torch.allclose(read_image(tmp_path / "a.png", (3, 8, 8)), image, atol=1e-6)
+    grey = image[:1]
+    write_image(tmp_path / "b.png", grey)
+    assert torch.allclose(read_image(tmp_path / "b.png", (1, 8, 8)), grey, atol=1e-6)
+    sheet = contact_sheet([torch.zeros(4, 1, 8, 8), torch.ones(4, 1, 8, 8)], scale=2)
+    assert sheet.shape == (1, 40, 80)
+
+
+def test_folder_reads_what_is_asked(folder):
+    images = ImageFolder(folder / "images", SHAPE)
+    assert images.shape == (24, *SHAPE)
+    chosen = images[torch.tensor([3, 3, 7])]
+    assert torch.equal(chosen[0], chosen[1])
+    assert torch.equal(chosen[2], read_image(folder / "images" / "07.png", SHAPE))
+
+
+def test_images_that_differ_are_named_or_fitted(folder, tmp_path):
+    Image.new("L", (40, 20), 128).save(tmp_path / "grey.png")
+    with pytest.raises(ValueError, match=r"grey.png.* is L of 40×20 pixels, .*RGB of 16×16.*fit"):
+        ImageFolder(tmp_path, SHAPE)
+    fitted = ImageFolder(tmp_path, SHAPE, fit=True)[torch.tensor([0])]
+    assert fitted.shape == (1, *SHAPE) and float((fitted - 0.5 / 127.5).abs().max()) < 1e-6
+    (tmp_path / "broken.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"broken.png.* cannot be read.*skip_unreadable"):
+        ImageFolder(tmp_path, SHAPE, fit=True)
+    left = ImageFolder(tmp_path, SHAPE, fit=True, skip_unreadable=True)
+    assert len(left) == 1 and [p.name for p in left.skipped] == ["broken.png"]
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        ImageFolder(folder / "model", SHAPE)
+    with pytest.raises(ValueError, match=r"shape must be \(1 or 3"):
+        ImageFolder(tmp_path, (4, 8, 8))
+
+
+def test_models_on_disk_are_diffusers(folder, tmp_path):
+    """Saved by diffusers, loaded by us, saved by us, loaded by diffusers: one network."""
+    model = ul.DDPM.from_pretrained(folder / "model")
+    x, t = torch.randn(2, *SHAPE), torch.tensor([10, 900])
+    model.save(tmp_path / "again")
+    stock = DDPMPipeline.from_pretrained(tmp_path / "again")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.noise_prediction(x, t), stock.unet(x, t).sample, rtol=0, atol=0
+        )
+    assert torch.allclose(stock.scheduler.betas.double(), model.schedule.betas, atol=1e-8)
+
+
+def test_folders_without_safetensors_are_refused(folder, tmp_path):
+    from shutil import copytree
+
+    copytree(folder / "model", tmp_path / "model")
+    weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match=r"\.bin is not safetensors"):
+        ul.DDPM.from_pretrained(tmp_path / "model")
+
+
+def test_a_hub_id_without_a_network_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        FileNotFoundError, match=r"no DDPM found at 'nobody/nothing'.*give a folder"
+    ):
+        ul.DDPM.from_pretrained("nobody/nothing")
+
+
+def test_from_the_command_line(folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    main(arguments(folder, out))
+    report = json.loads((out / "report.json").read_text())
+    assert len(report["forgotten"]) == 2 and len(report["multipliers"]) == 2
+    assert json.loads(capsys.readouterr().out) == report
+    assert Image.open(out / "reconstructions.png").size[1] > 32
+    student = ul.DDPM.from_pretrained(out / "student")
+    pretrained = ul.DDPM.from_pretrained(folder / "model")
+    pairs = zip(student.parameters(), pretrained.parameters(), strict=True)
+    assert any(not torch.equal(one, two) for one, two in pairs)
+    with pytest.raises(ValueError, match="already holds a run; resume=True"):
+        main(arguments(folder, out))
+    main(arguments(folder, out, "--resume"))  # finished: nothing is trained again
+    assert json.loads((out / "report.json").read_text()) == report
+
+
+def test_two_processes_end_where_one_does(folder, tmp_path):
+    """Two batches to a step, on one process or on one each: the same run but for rounding."""
+    found, students = [], []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        launch = [sys.executable]
+        if processes > 1:
+            launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        given = arguments(folder, out, "--accumulation", str(2 // processes), "--relative", "1.5")
+        done = subprocess.run(
+            [*launch, "-m", "unlearnlab.data_unlearning", *given],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=ENVIRONMENT,
+            cwd=Path(__file__).parent.parent,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads((out / "report.json").read_text()))
+        students.append(ul.DDPM.from_pretrained(out / "student"))
+    one, two = (np.array(report["multipliers"]) for report in found)
+    assert one.min() > 0 and np.allclose(one, two, rtol=1e-3), (one, two)
+    for a, b in zip(*(student.parameters() for student in students), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_bad_input_is_named(folder):
+    model = ul.DDPM.from_pretrained(folder / "model")
+    images = torch.rand(5, *SHAPE) * 2 - 1
+    cases = [
+        ((images, []), {}, "forget is empty"),
+        ((images, list(images)), {}, "nothing is left to retain"),
+        ((images, [images[0]]), {"method": "magic"}, "method must be one of"),
+        (
+            (images * 127.5 + 127.5, [images[0]]),
+            {},
+            r"data must be images with values in \[−1, 1\]",
+        ),
+        ((images[:, :1], [images[0]]), {}, "data must be samples of shape"),
+    ]
+    for given, options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            unlearn_images(model, *given, steps=1, batch=2, **options)
+    with pytest.raises(ValueError, match=r"label must be one of the model's .none"):
+        model.labelled(3)

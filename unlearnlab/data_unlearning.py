@@ -1,0 +1,195 @@
+"""Unlearn images from a DDPM, at any scale: `python -m unlearnlab.data_unlearning --help`.
+
+Loads a diffusers folder or hub id, forgets images by the forward-KL problem (Algorithm D.2) or a
+baseline, and reports whether they come back. `accelerate launch -m unlearnlab.data_unlearning`
+runs it on several processes or GPUs, in mixed precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import baselines, metrics
+from .diffusion import DDPM, PointMass, finetune
+from .digits import load_classifier
+from .images import ImageFolder, contact_sheet, read_image, write_image
+from .problems import ForwardKL
+
+METHODS: dict[str, Any] = {
+    "primal-dual": finetune,
+    "naive": baselines.naive,
+    "neggrad": baselines.neggrad,
+    "siss": baselines.siss,
+    "erasediff": baselines.erasediff,
+    "vdu": baselines.vdu,
+}
+WITHOUT_DATA = ("neggrad", "vdu")
+DIGIT = (1, 8, 8)
+
+
+def unlearn_images(
+    model: DDPM,
+    images: Any,
+    forget: Sequence[Tensor],
+    *,
+    method: str = "primal-dual",
+    relative: float = 1.3,
+    **options: Any,
+) -> Any:
+    """A `Run` that forgets single images.
+
+    Args:
+        model: the pretrained model; it is copied.
+        images: training data, (n, C, H, W) in [−1, 1] or an `ImageFolder`.
+        forget: images (C, H, W).
+        method: "primal-dual" or the name of a baseline that takes data.
+        relative: thresholds, as multiples of the pretrained KL(δ_x‖q).
+        options: of `finetune` and the method.
+
+    Raises:
+        ValueError: nothing to forget; nothing besides; an unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if not forget:
+        raise ValueError("forget is empty: name at least one image to forget")
+    if len(images) <= len(forget):
+        raise ValueError(
+            f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
+        )
+    points = [PointMass(x, model.schedule, device=model.device) for x in forget]
+    problem = ForwardKL(model, points, relative=relative)
+    if method not in WITHOUT_DATA:
+        options = {"data": images} | options
+    if method == "siss":
+        options = {"share": len(forget) / len(images)} | options
+    return METHODS[method](problem, model, evaluate=False, **options)
+
+
+def report(
+    run: Any,
+    images: Any,
+    forget: Sequence[Tensor],
+    descriptor: nn.Module | None,
+    *,
+    t: int,
+    samples: int,
+    seed: int = 0,
+) -> tuple[dict[str, Any], Tensor]:
+    """Numbers before and after, and a sheet: each image, what came back before, and after."""
+    rows, found = [], []
+    for x in forget:
+        row, entry = [x[None].cpu()], {}
+        for name, model in (("before", run.problem.retain), ("after", run.student)):
+            back = metrics.reconstruct(model, x, t, n=8, seed=seed)
+            row.append(back[:4].cpu())
+            entry[f"rms {name}"] = float((back - x.to(back)).square().mean().sqrt())
+            if descriptor is not None:
+                alike = metrics.similarity(back, x[None].to(back), descriptor)
+                entry[f"similarity {name}"] = float(alike.mean())
+        rows.append(torch.cat(row))
+        found.append(entry)
+    numbers: dict[str, Any] = {
+        "status": run.status,
+        "reason": run.reason,
+        "multipliers": run.multipliers.tolist(),
+        "thresholds": run.problem.thresholds.tolist(),
+        "forgotten": found,
+    }
+    if descriptor is not None and samples:
+        index = torch.arange(min(samples, len(images)))
+        real = images[index].to(forget[0])
+        for name, model in (("before", run.problem.retain), ("after", run.student)):
+            drawn = model.sample(len(index), seed=seed)
+            distance = metrics.kernel_distance(drawn, real.to(drawn), descriptor, subset=len(index))
+            numbers[f"kernel distance {name}"] = float(distance)
+    return numbers, contact_sheet(rows, scale=max(1, 64 // forget[0].shape[-1]))
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearnlab.data_unlearning",
+        description="Unlearn images from a DDPM in diffusers' format.",
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="diffusers folder or hub id, e.g. google/ddpm-celebahq-256")
+    add("--images", required=True, help="folder of training images")
+    add("--forget", required=True, nargs="+", help="image files to forget")
+    add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
+    add("--method", default="primal-dual", choices=sorted(METHODS))
+    add("--relative", type=float, default=1.3, help="thresholds, multiples of the pretrained value")
+    add("--steps", type=int, default=200, help="primal steps")
+    add("--primal-steps", type=int, default=1, help="primal steps for each dual step")
+    add("--batch", type=int, default=16, help="images of each kind in a step of a process")
+    add("--accumulation", type=int, default=1, help="batches to a step")
+    add("--lr", type=float, default=1e-4)
+    add("--dual-lr", type=float, default=None)
+    add("--seed", type=int, default=0)
+    add("--noise-to", type=int, default=250, help="timestep from which images may come back")
+    add("--samples", type=int, default=0, help="images for the kernel distance; 0 for none")
+    add("--descriptor", help="TorchScript descriptor, such as SSCD's, from images in [−1, 1]")
+    add("--fit", action="store_true", help="resize and convert images that differ")
+    add("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
+    add("--resume", action="store_true", help="continue the run found in --out")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    from accelerate import Accelerator
+
+    given = _arguments(arguments)
+    accelerator = Accelerator()
+    model = DDPM.from_pretrained(given.model, device=accelerator.device)
+    images = ImageFolder(
+        given.images, model.shape, fit=given.fit, skip_unreadable=given.skip_unreadable
+    )
+    for path in images.skipped:
+        accelerator.print(f"left out, unreadable: {path}")
+    forget = [read_image(path, model.shape, fit=given.fit) for path in given.forget]
+    descriptor = _descriptor(given.descriptor, model)
+    options: dict[str, Any] = {"dual_lr": given.dual_lr} if given.method == "primal-dual" else {}
+    run = unlearn_images(
+        model,
+        images,
+        forget,
+        method=given.method,
+        relative=given.relative,
+        steps=given.steps,
+        primal_steps=given.primal_steps,
+        batch=given.batch,
+        accumulation=given.accumulation,
+        lr=given.lr,
+        seed=given.seed,
+        folder=given.out,
+        resume=given.resume,
+        accelerator=accelerator,
+        **options,
+    )
+    if not accelerator.is_main_process:
+        return
+    numbers, sheet = report(
+        run, images, forget, descriptor, t=given.noise_to, samples=given.samples, seed=given.seed
+    )
+    run.student.save(given.out / "student")
+    write_image(given.out / "reconstructions.png", sheet)
+    (given.out / "report.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    print(json.dumps(numbers, indent=1))
+
+
+def _descriptor(path: str | None, model: DDPM) -> nn.Module | None:
+    """A user's descriptor; the digits' own for images of their shape; else none."""
+    if path is not None:
+        return metrics.load_descriptor(path, device=str(model.device))
+    return load_classifier(device=model.device).descriptor() if model.shape == DIGIT else None
+
+
+if __name__ == "__main__":
+    main()
