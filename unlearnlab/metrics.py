@@ -8,6 +8,7 @@ TorchScript, is loaded by `load_descriptor`.
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -73,9 +74,11 @@ def kernel_distance(
         raise ValueError(
             f"subset={subset} needs as many images; got {len(images)} and {len(reference)}"
         )
-    distance = KernelInceptionDistance(
-        feature=_Features(), subsets=subsets, subset_size=subset, normalize=False
-    )
+    with warnings.catch_warnings():  # that it keeps features: they are few
+        warnings.simplefilter("ignore", UserWarning)
+        distance = KernelInceptionDistance(
+            feature=_Features(), subsets=subsets, subset_size=subset, normalize=False
+        )
     distance.update(features(reference, descriptor), real=True)
     distance.update(features(images, descriptor), real=False)
     with torch.random.fork_rng(devices=[]):

@@ -201,10 +201,13 @@ class DiffusionModel(ABC):
         return log_likelihoods(problem, x, seed=seed, quality=self.effort.pool)
 
     def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
-        """This model and `forget` as weights on a common pool of samples; see `pool.draw`."""
-        from .pool import draw
+        """This model and `forget` as weights on a common pool of samples; see `pool.draw`.
 
-        return draw(self, forget, size=pool, seed=seed)
+        The last pool is kept: problems that differ in thresholds alone share it.
+        """
+        from .pool import last_pool
+
+        return last_pool(self, forget, size=pool, seed=seed)
 
     def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
         """The composed model of a tilt p ∝ q·Π(q/q_i)^{u_i}, else a weighted pool."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..density.exact import ExactModel
 from ..errors import Array
@@ -91,6 +92,22 @@ def draw(
     shares = np.log(np.array(counts) / size)
     terms = np.column_stack([np.full(size, shares[0]), shares[1:] - table.ratios])
     return _pools(replace(table, log_weights=-np.logaddexp.reduce(terms, axis=1)))
+
+
+_LAST: WeakKeyDictionary[DiffusionModel, Any] = WeakKeyDictionary()
+
+
+def last_pool(
+    retain: DiffusionModel, forget: Sequence[Any], *, size: int, seed: int
+) -> tuple[Pool, list[Pool]]:
+    """`draw`, or what it returned last for the same models with the same parameters."""
+    models = (retain, *forget)
+    versions = [p._version for m in models if isinstance(m, nn.Module) for p in m.parameters()]
+    key = ([id(one) for one in forget], versions, size, seed)
+    if retain not in _LAST or _LAST[retain][0] != key:
+        # The models are kept as well, lest others get their ids.
+        _LAST[retain] = (key, draw(retain, forget, size=size, seed=seed), list(forget))
+    return _LAST[retain][1]
 
 
 def _pools(table: LogRatios) -> tuple[Pool, list[Pool]]:

@@ -91,7 +91,8 @@ class Schedule:
 
             scheduler = DDPMScheduler.from_config(dict(config))
         spacing = config.get("timestep_spacing", "leading")
-        betas = scheduler.betas.double().numpy()
+        given = config.get("trained_betas")  # in full precision, which the scheduler's are not
+        betas = scheduler.betas.double().numpy() if given is None else given
         return cls(betas, spacing=spacing, steps_offset=config.get("steps_offset", 0))
 
     def __len__(self) -> int:

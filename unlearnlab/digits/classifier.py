@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
 
 class Descriptor(nn.Module):
-    """The features of a classifier, as metrics take them: images → (B, 64).
+    """The features f of a classifier as 8f/‖f‖: images → (B, 64), of mean square 1.
 
     Attributes:
         num_features: length of a feature vector, as torchmetrics asks for it.
@@ -64,7 +64,8 @@ class Descriptor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features."""
-        return self.classifier.features(images)
+        rows = self.classifier.features(images)
+        return FEATURES**0.5 * nn.functional.normalize(rows, dim=1)
 
 
 def load_classifier(*, device: str | torch.device = "cpu") -> Classifier:

@@ -31,7 +31,9 @@ class Likelihood(Problem):
         retain, forget, relative: see `Problem`.
         thresholds: (m,) b > 0 in the units of the statistic.
         statistic: "density", ℓ_i = q_i, or "ratio", ℓ_i = q_i/q.
-        temperature: τ > 0; ℓ_i is raised to the power 1/τ.
+        temperature: τ > 0; ℓ_i is raised to the power 1/τ. "dim" is the number of dimensions of a
+            diffusion model: log-ratios of images are hundreds of nats, and ℓ then is their
+            exponential per dimension.
 
     Raises:
         ValueError: a threshold of zero, an unknown statistic, a temperature that is not positive.
@@ -58,12 +60,14 @@ class Likelihood(Problem):
         *,
         relative: ArrayLike | None = None,
         statistic: str = "density",
-        temperature: float = 1.0,
+        temperature: float | str = 1.0,
     ):
         if statistic not in ("density", "ratio"):
             raise ValueError(f"statistic must be 'density' or 'ratio'; got {statistic!r}")
         self.statistic = statistic
         self.constraint_name = "E_p[q_i]" if statistic == "density" else "E_p[q_i/q]"
+        if temperature == "dim":
+            temperature = getattr(retain, "dim", 1)
         self.temperature = float(finite_vector("temperature", temperature, 1, per="problem")[0])
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature!r}")
