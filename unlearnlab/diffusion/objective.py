@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .draws import Draws, Levels
 from .model import DiffusionModel
@@ -57,8 +57,13 @@ class Objective(ABC):
         like: a model with the students' shape, schedule, dtype and device.
         members: K.
         batch: samples a step, for each member.
+
+    Attributes:
+        extras: what is trained beside the student, such as a discriminator, in the same steps; its
+            parameters are stacked as the student's are.
     """
 
+    extras: nn.Module | None = None
     primal_steps = 5  # for each dual step
     steps = 1500  # primal steps of a run
     dual_lr = 0.02  # of multipliers in nats
@@ -146,8 +151,6 @@ class Denoising(Objective):
         x_t = self.like.schedule.noised(self.samples[index], t, noise)
         return self.gap(noise, self.predict(student, x_t, t, index, draws))
 
-    def predict(
-        self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws
-    ) -> Tensor:
+    def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:
         """ε̂_θ of the samples at `index`; a hook for students that know more of them."""
         return student(x_t, t)

@@ -62,7 +62,10 @@ class Loop:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        modules = nn.ModuleList([self.student])
+        if self.objective.extras is not None:
+            modules.append(self.objective.extras)
+        self.parameters = [p for p in modules.parameters() if p.requires_grad]
         self.trains = bool(self.parameters)
         self.members = len(self.settings.seeds)
         if self.trains:
@@ -271,7 +274,7 @@ class Loop:
         return self.trained(reason)
 
     def trained(self, diverged: str | None) -> Trained:
-        """The student with its averaged weights."""
+        """The student with its averaged weights, and the objective's extras with theirs."""
         if self.settings.average:
             with torch.no_grad():
                 for p, averaged in zip(self.parameters, self.average, strict=True):

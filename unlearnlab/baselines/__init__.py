@@ -1,0 +1,1 @@
+"""Other systems for unlearning in diffusion models, to compare with."""
