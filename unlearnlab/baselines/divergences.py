@@ -1,8 +1,8 @@
 """f-divergences of two Gaussians with one variance, in closed form, by quadrature, by a min–max.
 
-D_f(p‖q) = E_q[f(p/q)] with f convex, f(1) = 0 and, which changes nothing, f'(1) = 0. Everywhere p is
-the student and q the anchor. Two Gaussians N(·, σ²I) at distance d depend on δ = d²/σ² alone:
-log p/q under q is N(−δ/2, δ).
+D_f(p‖q) = E_q[f(p/q)] with f convex, f(1) = 0 and, which changes nothing, f'(1) = 0. Everywhere p
+is the student and q the anchor. Between Gaussians N(·, σ²I) at distance d it is a function of
+δ = d²/σ² alone, because log p/q under q is N(−δ/2, δ).
 
 The variational form is D_f(p‖q) = max_T E_p[T] − E_q[f*(T)], with its maximum at T = f'(p/q). T is
 written here as f'(e^v) with v free: the best v is log p/q for every divergence, and then
@@ -46,7 +46,7 @@ class Divergence:
         critic: v → (T, f*(T)) at T = f'(e^v), for tensors. Exponentials go on along their tangent
             from 30 nats on, so that a loss stays finite and keeps its direction.
         closed: δ → D_f for tensors, continued likewise; None where no elementary form is used.
-        powers: least and largest power of u by which f grows; they say where a quadrature must look.
+        powers: least and largest power of u by which f grows: where a quadrature must look.
         bound: the supremum of D_f.
     """
 
@@ -70,7 +70,7 @@ def alpha(a: float) -> Divergence:
     """The α-divergence, f = (u^a − 1 − a(u − 1))/(a(a − 1)), with f''(1) = 1.
 
     Between Gaussians (e^{a(a−1)δ/2} − 1)/(a(a − 1)), so a and 1 − a agree. a = 2 is χ²/2, a = ½ is
-    twice the squared Hellinger distance, and the limits a = 1 and a = 0 are KL(p‖q) and KL(q‖p), δ/2.
+    twice the squared Hellinger distance; the limits a = 1 and a = 0 are KL(p‖q) and KL(q‖p), δ/2.
 
     Raises:
         ValueError: a is not a finite number.
@@ -183,7 +183,7 @@ JENSEN_SHANNON = Divergence(  # ½KL(p‖m) + ½KL(q‖m), m = (p + q)/2
     lambda v: (HALF_LOG_2 - softplus(-v) / 2, softplus(v) / 2 - HALF_LOG_2),
     bound=math.log(2),
 )
-# Any |T| ≤ ½ is a slope of f at its kink or beside it; tanh reaches the best one, ½sign v, as v grows.
+# |T| ≤ ½ are the slopes of f at its kink; ½tanh(v/2) nears the best one, ½sign v, as v grows.
 TOTAL_VARIATION = Divergence(  # ½∫|p − q|
     "tv",
     lambda u: 0.5 * np.abs(u - 1),

@@ -74,7 +74,8 @@ class FDivergence(Lagrangian):
     x_s of the student differentiated. The critic is trained in the same steps as the student.
 
     A round records, once, the KL of the paths, steps·δ/2, as the objective, and as constraints
-    ½∫‖ε̂_θ − ε̂_{q_i}‖²dγ, both in nats and on noised forget samples: KL(p‖q_i) is over the student's.
+    ½∫‖ε̂_θ − ε̂_{q_i}‖²dγ. Both are in nats and on noised forget samples, where KL(p‖q_i) would be
+    over the student's own.
     Multipliers and thresholds have no part in it.
 
     Args:
@@ -117,8 +118,8 @@ class FDivergence(Lagrangian):
     ):
         if len(problems) != 1:
             raise ValueError(
-                f"problems must be one problem: f-divergence unlearning has no thresholds to differ "
-                f"in; got {len(problems)}"
+                f"problems must hold one problem; got {len(problems)}: without thresholds there is "
+                "nothing for students side by side to differ in"
             )
         super().__init__(problems, batch)
         require_comparable(["anchor", "retain"], [anchor, self.retain])
@@ -190,7 +191,7 @@ class FDivergence(Lagrangian):
         assert self.extras is not None
         z = self.noise(draws).flatten(1)
         moved = z + points.rate[:, None] * (own - aim).flatten(1)
-        # 2p − p is p, with a gradient of −1: one descent for the student, one ascent for the critic.
+        # 2p − p is p, with a gradient of −1: the student descends and the critic ascends.
         reversed_ = {name: 2 * p.detach() - p for name, p in self.extras.named_parameters()}
         known = (points.x_t.flatten(1), self.log_snr[points.t])
         v_student, v_anchor = (

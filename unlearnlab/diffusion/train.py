@@ -62,10 +62,8 @@ class Loop:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        modules = nn.ModuleList([self.student])
-        if self.objective.extras is not None:
-            modules.append(self.objective.extras)
-        self.parameters = [p for p in modules.parameters() if p.requires_grad]
+        trained: list[Any] = [self.student, self.objective.extras or nn.Module()]
+        self.parameters = [p for one in trained for p in one.parameters() if p.requires_grad]
         self.trains = bool(self.parameters)
         self.members = len(self.settings.seeds)
         if self.trains:
