@@ -107,7 +107,8 @@ def arrivals(path: Array) -> Array:
     """The first step from which θ stays close; inf where there is none."""
     outside = ~(np.abs(path) < CLOSE)
     last = len(path) - np.argmax(outside[::-1], axis=0)
-    return np.where(outside.any(0), np.where(outside[-1], np.inf, last), 0)
+    last = np.where(last > 0.95 * STEPS, np.inf, last)  # within by chance at the end: no arrival
+    return np.where(outside.any(0), last, 0)
 
 
 def finite(values: Array) -> list[int | None]:

@@ -18,14 +18,14 @@ LOOKS = {  # name: label, colour, marker
     "js": ("Jensen–Shannon", "#CC79A7", "D"),
     "tv": ("total variation", "#000000", "v"),
 }
-NEVER = 6000  # where "not in 3000 steps" is drawn
+NEVER = 5500  # where "not in 3000 steps" is drawn
 
 
 def divergences(result: Result, path: Path) -> Result:
     """Only KL pulls harder from afar without running away: at one rate it arrives from anywhere."""
     with plot.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7))
-        for name, (label, color, marker) in LOOKS.items():
+        for i, (name, (label, color, marker)) in enumerate(LOOKS.items()):
             axes[0].semilogy(result["distance"], result["gradient"][name], color=color, label=label)
             steps = result["steps"]["gd"][name]["equal rate"]
             starts = result["starts"]
@@ -33,7 +33,9 @@ def divergences(result: Result, path: Path) -> Result:
             outside = [d for d, n in zip(starts, steps, strict=True) if n is None]
             if inside:
                 axes[1].semilogy(*zip(*inside, strict=True), marker + "-", ms=4.5, color=color)
-            axes[1].semilogy(outside, [NEVER] * len(outside), marker, ms=6, mfc="none", mec=color)
+            axes[1].semilogy(
+                outside, [NEVER * 1.15**i] * len(outside), marker, ms=6, mfc="none", mec=color
+            )
         axes[0].set(
             xlabel="distance d from the anchor (standard deviations)",
             ylabel="gradient |dD/dd| (nats per standard deviation)",
@@ -43,7 +45,7 @@ def divergences(result: Result, path: Path) -> Result:
             xlabel="distance at the start (standard deviations)",
             ylabel="steps until within 0.01",
             title="gradient descent at rate 0.1",
-            ylim=(8, 1e4),
+            ylim=(8, 1.3e4),
         )
         axes[1].set_yticks([10, 100, 1000, NEVER], ["10", "100", "1000", "> 3000"])
         axes[1].minorticks_off()
@@ -60,14 +62,14 @@ def minmax(result: Result, path: Path) -> Result:
     curvature = np.geomspace(0.15, 3, 400)
     inside = np.sqrt(np.maximum(1 / (4 * curvature**2) - 1, 0))
     lines = {
-        "log-ratio": ("v = log-ratio", "-", curvature / 2),
-        "direct": ("T itself", "--", 1 / (2 * curvature) - inside),
+        "log-ratio": ("log-ratio", "-", curvature / 2),
+        "direct": ("T", "--", 1 / (2 * curvature) - inside),
     }
     with plot.style():
         figure, ax = plt.subplots(figsize=(6.6, 4.2))
         for kind, (label, style, rate) in lines.items():
             ax.loglog(
-                curvature, rate, style, color="0.4", lw=1.2, label=f"critic linear in {label}"
+                curvature, rate, style, color="0.4", lw=1.2, label=f"critic: {label} linear in x"
             )
             for game in result["games"]:
                 if game["critic"] != kind or game["curvature"] is None:

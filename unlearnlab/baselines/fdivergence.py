@@ -21,8 +21,6 @@ from ..diffusion.schedule import whole
 from ..problems import Problem
 from .divergences import Divergence, named
 
-DAMPING = 0.25  # of total variation: half of what would stop its critic from swinging
-
 
 class Critic(nn.Module):
     """v(x_s, x_t, t), what the min–max believes log p_student(x_s|x_t)/p_anchor(x_s|x_t) to be.
@@ -71,7 +69,8 @@ class FDivergence(Lagrangian):
     it is the squared error δ/2, and its sum over steps the KL of the paths; no other divergence
     adds over steps, and their mean is a surrogate. Jensen–Shannon and total variation are learned:
     min over θ, max over a critic of E_θ[T] − E_anchor[f*(T)], both samples with common noise and
-    x_s of the student differentiated. The critic is trained in the same steps as the student.
+    x_s of the student differentiated. Most steps train the critic alone, and then one trains both:
+    a student that moves as often as its critic outruns it, and is driven away from the anchor.
 
     A round records, once, the KL of the paths, steps·δ/2, as the objective, and as constraints
     ½∫‖ε̂_θ − ε̂_{q_i}‖²dγ. Both are in nats and on noised forget samples, where KL(p‖q_i) would be
@@ -89,9 +88,10 @@ class FDivergence(Lagrangian):
         data: (n, *shape) forget samples; by default draws of the forget models, in equal shares.
         variational: learn D_f by a critic even where it is known; by default where it is not.
         sampling_steps: of the chain; its last step is deterministic and left out.
-        damping: ρ of −½ρE_anchor[v²] added to what the critic maximises, which leaves v = 0 best at
-            the anchor. By default 0, and 0.25 for total variation: its f* has no curvature, and
-            critic and student would swing about each other for ever.
+        critic_steps: steps of the critic alone before each that trains both; they count as steps.
+        damping: ρ of −½ρE_anchor[v²] added to what the critic maximises. At the anchor v = 0 is
+            best with it as without; on the way the learned divergence is a little too small.
+            Without it total variation, whose f* has no curvature, turns about the anchor for ever.
 
     Raises:
         TypeError: an anchor that is no diffusion model.
@@ -114,7 +114,8 @@ class FDivergence(Lagrangian):
         data: Tensor | None = None,
         variational: bool | None = None,
         sampling_steps: int = 20,
-        damping: float | None = None,
+        critic_steps: int = 4,
+        damping: float = 0.25,
     ):
         if len(problems) != 1:
             raise ValueError(
@@ -130,10 +131,9 @@ class FDivergence(Lagrangian):
                 f"variational must not be False for divergence={self.divergence.name!r}: it has no "
                 "closed form; leave it out"
             )
-        kinked = self.divergence.curvature is None
-        self.damping = DAMPING * kinked if damping is None else damping
-        if not 0 <= self.damping < float("inf"):
+        if not 0 <= damping < float("inf"):
             raise ValueError(f"damping must be finite and not negative; got {damping!r}")
+        self.damping, self.critic_steps = damping, whole("critic_steps", critic_steps, 0)
         whole("sampling_steps", sampling_steps, 2)  # the last one is left out
         chain = sampling.chain(self.retain.schedule, "ddpm", sampling_steps, spacing="log_snr")
         self.steps_taken = [step for step in chain if step.spread > 0]
@@ -159,11 +159,16 @@ class FDivergence(Lagrangian):
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """D_f at one random transition for each sample."""
         points = self.points(draws)
-        own, aim = student(points.x_t, points.t), self.aim(points)
+        aim = self.aim(points)
         if self.variational:
+            # By the step's own number, so that a resumed run keeps the turns.
+            alone = (draws.key[0] + 1) % (self.critic_steps + 1) != 0
+            with torch.set_grad_enabled(not alone):
+                own = student(points.x_t, points.t)
             yield self.split(self.game(own, aim, points, draws)).mean(1)
         else:
             assert self.divergence.closed is not None
+            own = student(points.x_t, points.t)
             yield self.divergence.closed(self.delta(own, aim, points)).mean(1)
 
     def points(self, draws: Draws) -> Transitions:
@@ -215,7 +220,8 @@ class FDivergence(Lagrangian):
         return x
 
     def __repr__(self) -> str:
-        learned = f", learned by a critic, damping={self.damping}" if self.variational else ""
+        how = f"critic_steps={self.critic_steps}, damping={self.damping}"
+        learned = f", learned by a critic, {how}" if self.variational else ""
         return (
             f"FDivergence({self.divergence.name}{learned}, {len(self.visited)} random steps, "
             f"anchor={self.anchor!r})"
@@ -232,7 +238,8 @@ def fdivergence(
     data: Tensor | None = None,
     variational: bool | None = None,
     sampling_steps: int = 20,
-    damping: float | None = None,
+    critic_steps: int = 4,
+    damping: float = 0.25,
     **how: Any,
 ) -> Any:
     """Train a student towards an anchor on what is to be forgotten, by an f-divergence.
@@ -262,6 +269,7 @@ def fdivergence(
         data=data,
         variational=variational,
         sampling_steps=sampling_steps,
+        critic_steps=critic_steps,
         damping=damping,
     )
     goal = make([problem], how.get("batch", 256))
