@@ -51,7 +51,12 @@ def divergences(result: Result, path: Path) -> Result:
         axes[1].minorticks_off()
         axes[0].legend(loc="lower left")
         figure.savefig(path)
-    return {key: result[key] for key in ("starts", "steps", "noisy steps")}
+    rows = [
+        [name, f"{kind}, {conditions}", *result["steps"][kind][name][conditions]]
+        for kind, conditions in (("gd", "equal rate"), ("gd", "one rate"), ("adam", "equal rate"))
+        for name in LOOKS
+    ]
+    return {"columns": ["divergence", "rate", *map(str, result["starts"])], "steps": rows}
 
 
 def minmax(result: Result, path: Path) -> Result:
@@ -60,6 +65,7 @@ def minmax(result: Result, path: Path) -> Result:
     Lines are the formulas, markers the eigenvalues of the game, crosses what its steps measured.
     """
     curvature = np.geomspace(0.15, 3, 400)
+    games = result["games"]
     inside = np.sqrt(np.maximum(1 / (4 * curvature**2) - 1, 0))
     lines = {
         "log-ratio": ("log-ratio", "-", curvature / 2),
@@ -71,7 +77,7 @@ def minmax(result: Result, path: Path) -> Result:
             ax.loglog(
                 curvature, rate, style, color="0.4", lw=1.2, label=f"critic: {label} linear in x"
             )
-            for game in result["games"]:
+            for game in games:
                 if game["critic"] != kind or game["curvature"] is None:
                     continue
                 name = game["divergence"].removeprefix("2 ")
@@ -96,4 +102,9 @@ def minmax(result: Result, path: Path) -> Result:
         ax.minorticks_off()
         ax.legend(loc="lower right", fontsize="x-small", ncols=2)
         figure.savefig(path)
-    return result
+    keys = ("divergence", "critic", "rate", "largest step", "predicted per step")
+    keys = (*keys, "measured per step", "best per step")
+    rows = [
+        [one[k] if isinstance(one[k], str) else round(one[k], 4) for k in keys] for one in games
+    ]
+    return {"columns": list(keys), "rows": rows}

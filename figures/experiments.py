@@ -196,6 +196,7 @@ def paths() -> dict[str, Any]:
 
 
 EXPERIMENTS = (figure1, claim, comb, atoms, tradeoff, paths)
+SOURCES = ("experiments", "networks", "divergences", "anchors")
 SEEDS = {
     "figure4": "0, 1, 2 for the students; 0 for the pretrained network",
     "divergences": "0 for the noisy steps, 5 runs each",
@@ -216,12 +217,7 @@ def main(only: list[str]) -> None:
         if only and name not in only:
             continue
         path = RESULTS / f"{name}.json"
-        key = code_key(
-            *(
-                f"figures/{each}.py"
-                for each in ("experiments", "networks", "divergences", "anchors")
-            )
-        )
+        key = code_key(*(f"figures/{source}.py" for source in SOURCES))
         if path.exists() and json.loads(path.read_text()).get("key") == key:
             print(f"{name}: up to date")
             continue

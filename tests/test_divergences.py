@@ -1,7 +1,9 @@
 """f-divergences between Gaussians against integrals of densities, suprema and differences."""
 
 import math
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,3 +220,31 @@ def test_bad_arguments_are_named():
         quadrature(CHI2, 1000.0)
     assert named(JENSEN_SHANNON) is JENSEN_SHANNON
     assert named("alpha", 0.5).name == "alpha(0.5)"
+
+
+def test_the_min_max_converges_as_its_second_derivative_says():
+    """f''(1)(−1 ± i√3)/2 and −f''(1) for a log-ratio linear in x; total variation only turns.
+
+    By hand: the flow is θ' = −κa, a' = κθ − κa, c' = −κc with κ = f''(1).
+    """
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    try:
+        from figures.divergences import DIRECT, local
+    finally:
+        sys.path.pop(0)
+    for divergence in (HELLINGER, JENSEN_SHANNON):
+        kappa, found = divergence.curvature, local(divergence.critic, 0.0)
+        pairs = sorted(found["eigenvalues"])
+        turn = kappa * math.sqrt(3) / 2
+        known = [[-kappa, 0.0], [-kappa / 2, -turn], [-kappa / 2, turn]]
+        assert np.array(pairs) == pytest.approx(np.array(known), abs=1e-9)
+        assert found["largest step"] == pytest.approx(1 / kappa)
+        assert found["measured per step"] == pytest.approx(found["predicted per step"], rel=0.03)
+        below, beyond = found["measured at 0.97 and 1.03 of the largest"]
+        assert below < 0 < beyond
+    turning = local(TOTAL_VARIATION.critic, 0.0)
+    assert turning["rate"] == 0 and turning["measured per step"] > 0
+    damped = local(TOTAL_VARIATION.critic, 0.25)
+    assert damped["rate"] == pytest.approx(0.125) and damped["measured per step"] < 0
+    # With T itself linear, θ' = −a and a' = θ − a/κ: Hellinger's ½ is where turning just stops.
+    assert local(DIRECT["hellinger"], 0.0)["rate"] == pytest.approx(1.0, abs=1e-6)
