@@ -143,6 +143,14 @@ def test_students_become_their_anchor(options):
     assert (run.multipliers == 0).all()
 
 
+def test_a_run_that_leaves_its_anchor_says_so():
+    options = {"anchor": ANCHOR, "batch": 16, "evaluate": False, "progress": False}
+    run = fdivergence(PROBLEM, Shifted(-0.49), steps=20, lr=2.0, average=0.0, **options)
+    assert run.status == "diverged" and "path KL to the anchor rose from" in run.reason
+    kept = fdivergence(PROBLEM, Shifted(1.0), steps=50, lr=0.02, **options)
+    assert kept.status == "converged" and not kept.student.denoiser
+
+
 def test_several_things_and_data_of_ones_own_are_forgotten():
     two = ul.ReverseKL(Q, [FORGET, gaussian(3.0)], thresholds=[1.0, 1.0])
     drawn = FDivergence([two], 8, anchor=ANCHOR).data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -254,7 +255,8 @@ def fdivergence(
         how: of `finetune`: steps, batch, lr, seed, folder, resume, evaluate, ...
 
     Returns:
-        A `Run`; its history's objective is the KL of the paths, in nats, on forget samples.
+        A `Run`; its history's objective is the KL of the paths, in nats, on forget samples. Its
+        status is "diverged" also where that KL ended higher than it began.
 
     Raises:
         TypeError, ValueError: as `FDivergence` and `finetune` do.
@@ -273,4 +275,14 @@ def fdivergence(
         damping=damping,
     )
     goal = make([problem], how.get("batch", 256))
-    return finetune(problem, student, objective=goal, dual_lr=0.0, **how)
+    run = finetune(problem, student, objective=goal, dual_lr=0.0, **how)
+    run.student.denoiser = False  # its ε̂ is the anchor's where it was trained, of no one law
+    path = run.history["objective"]
+    last = float(path[-max(1, len(path) // 6) :].mean()) if len(path) else 0.0
+    if run.status != "diverged" and len(path) and last > path[0]:
+        reason = (
+            f"the path KL to the anchor rose from {path[0]:.3g} to {last:.3g} nats: drop this "
+            "student; lower lr, or raise critic_steps where the divergence is learned"
+        )
+        return replace(run, status="diverged", reason=reason)
+    return run
