@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from figures.draw_divergences import divergences, minmax
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
 from unlearnlab import plot
@@ -227,7 +228,7 @@ def figure4(result: Result, path: Path) -> Result:
     return numbers
 
 
-DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths, figure4)
+DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths, figure4, divergences, minmax)
 
 
 def main() -> None:

@@ -196,22 +196,28 @@ def paths() -> dict[str, Any]:
 
 
 EXPERIMENTS = (figure1, claim, comb, atoms, tradeoff, paths)
+SOURCES = ("experiments", "networks", "divergences", "anchors")
 SEEDS = {
     "figure4": "0, 1, 2 for the students; 0 for the pretrained network",
+    "divergences": "0 for the noisy steps, 5 runs each",
+    "minmax": "1 for the race, 5 runs each",
+    "anchors": "0, 1, 2 for the students; 0 for the pretrained network",
     "comb": "0 for the pairs of the scatter, 1 for those of the errors",
 }
 
 
 def main(only: list[str]) -> None:
     """Run what is missing or out of date; with names, of those alone."""
-    from figures.networks import figure4  # which trains, and needs this module and torch
+    from figures.anchors import anchors  # these need torch
+    from figures.divergences import divergences, minmax
+    from figures.networks import figure4  # which trains, and needs this module
 
-    for run in (*EXPERIMENTS, figure4):
+    for run in (*EXPERIMENTS, divergences, minmax, anchors, figure4):
         name = run.__name__
         if only and name not in only:
             continue
         path = RESULTS / f"{name}.json"
-        key = code_key("figures/experiments.py", "figures/networks.py")
+        key = code_key(*(f"figures/{source}.py" for source in SOURCES))
         if path.exists() and json.loads(path.read_text()).get("key") == key:
             print(f"{name}: up to date")
             continue

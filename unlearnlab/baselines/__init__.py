@@ -16,6 +16,7 @@ and forgotten, and what the run is evaluated on.
 
 from .erasediff import EraseDiff, erasediff
 from .esd import ESD, esd
+from .fdivergence import FDivergence, fdivergence
 from .naive import Naive, naive
 from .neggrad import NegGrad, neggrad
 from .siss import SISS, siss
@@ -26,10 +27,12 @@ __all__ = [
     "SISS",
     "VDU",
     "EraseDiff",
+    "FDivergence",
     "Naive",
     "NegGrad",
     "erasediff",
     "esd",
+    "fdivergence",
     "naive",
     "neggrad",
     "siss",

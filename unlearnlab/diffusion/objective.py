@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import Array
 from .draws import Draws, Levels
@@ -58,11 +58,16 @@ class Objective(ABC):
         like: a model with the students' shape, schedule, dtype and device.
         members: K.
         batch: samples a step, for each member.
+
+    Attributes:
+        extras: what is trained beside the student, such as a discriminator, in the same steps; its
+            parameters are stacked as the student's are.
     """
 
     adapts = False  # whether dual steps move the multipliers
     denoises = False  # whether its minimiser is the denoiser of some distribution
     start: Array | None = None  # (K, m) multipliers, where the objective knows them
+    extras: nn.Module | None = None
     primal_steps = 5  # for each dual step
     steps = 1500  # primal steps of a run
     dual_lr = 0.02  # of multipliers in nats

@@ -62,7 +62,8 @@ class Loop:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        trained: list[Any] = [self.student, self.objective.extras or nn.Module()]
+        self.parameters = [p for one in trained for p in one.parameters() if p.requires_grad]
         self.trains = bool(self.parameters)
         self.members = len(self.settings.seeds)
         if self.trains:
@@ -267,7 +268,7 @@ class Loop:
         return self.trained(reason)
 
     def trained(self, diverged: str | None) -> Trained:
-        """The student with its averaged weights."""
+        """The student with its averaged weights, and the objective's extras with theirs."""
         if self.settings.average:
             with torch.no_grad():
                 for p, averaged in zip(self.parameters, self.average, strict=True):
