@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from benchmarks import course, networks, solvers
-from tools.provenance import ROOT, code_key, provenance, write_json
+from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
 
 RESULT = ROOT / "benchmarks" / "results" / "rung1.json"
 TABLE = ROOT / "benchmarks" / "README.md"
@@ -89,6 +89,7 @@ def table(stored: dict[str, Any]) -> str:
 def main() -> None:
     """Measure what is missing or out of date, then write the table."""
     key = code_key(
+        *EVERYTHING,
         "benchmarks/run.py",
         "benchmarks/solvers.py",
         "benchmarks/course.py",

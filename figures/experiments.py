@@ -9,13 +9,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
 import unlearnlab as ul
-from tools.provenance import ROOT, code_key, provenance, write_json
+from tools.provenance import (
+    CORE,
+    EVERYTHING,
+    NETWORKS,
+    ROOT,
+    code_key,
+    provenance,
+    write_json,
+)
 
 RESULTS = ROOT / "figures" / "results"
 GRID = ul.Grid(low=-8.0, high=8.0, cells=2001)
@@ -195,34 +205,61 @@ def paths() -> dict[str, Any]:
     return {"x": grid.axes[0].round(6).tolist(), "panels": panels}
 
 
-EXPERIMENTS = (figure1, claim, comb, atoms, tradeoff, paths)
-SOURCES = ("experiments", "networks", "divergences", "anchors")
 SEEDS = {
+    "comb": "0 for the pairs of the scatter, 1 for those of the errors",
     "figure4": "0, 1, 2 for the students; 0 for the pretrained network",
     "divergences": "0 for the noisy steps, 5 runs each",
     "minmax": "1 for the race, 5 runs each",
     "anchors": "0, 1, 2 for the students; 0 for the pretrained network",
-    "comb": "0 for the pairs of the scatter, 1 for those of the errors",
+    "data_unlearning": "0, 1, 2 for the students; 0 for the pretrained networks",
+    "conditional": "0, 1, 2 for the students; 0 for the pretrained networks",
+    "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
+
+
+class Experiment(NamedTuple):
+    """What computes a result, and the files that it depends on."""
+
+    run: Callable[[str], dict[str, Any]]  # from the key of these files
+    sources: tuple[str, ...]
+
+
+def experiments() -> dict[str, Experiment]:
+    """All of them, by name; those on networks need torch."""
+    from figures import anchors, digits, divergences, networks
+
+    here = "figures/experiments.py"
+    on_digits = (*EVERYTHING, "figures/digits.py")
+    found = {
+        run.__name__: Experiment(lambda key, run=run: run(), (*CORE, here))  # type: ignore[misc]
+        for run in (figure1, claim, comb, atoms, tradeoff, paths)
+    }
+    games = (*CORE, "unlearnlab/baselines/divergences.py", "figures/divergences.py")
+    found["divergences"] = Experiment(lambda key: divergences.divergences(), games)
+    found["minmax"] = Experiment(lambda key: divergences.minmax(), games)
+    trained = (*NETWORKS, "unlearnlab/baselines/*diverg*.py", "figures/anchors.py")
+    found["anchors"] = Experiment(lambda key: anchors.anchors(), trained)
+    found["figure4"] = Experiment(
+        lambda key: networks.figure4(), (*NETWORKS, here, "figures/networks.py")
+    )
+    found["data_unlearning"] = Experiment(digits.data_unlearning, on_digits)
+    for task in ("conditional", "unconditional"):
+        found[task] = Experiment(partial(digits.forget_class, task), on_digits)
+    return found
 
 
 def main(only: list[str]) -> None:
     """Run what is missing or out of date; with names, of those alone."""
-    from figures.anchors import anchors  # these need torch
-    from figures.divergences import divergences, minmax
-    from figures.networks import figure4  # which trains, and needs this module
-
-    for run in (*EXPERIMENTS, divergences, minmax, anchors, figure4):
-        name = run.__name__
+    for name, (run, sources) in experiments().items():
         if only and name not in only:
             continue
         path = RESULTS / f"{name}.json"
-        key = code_key(*(f"figures/{source}.py" for source in SOURCES))
+        key = code_key(*sources)
         if path.exists() and json.loads(path.read_text()).get("key") == key:
             print(f"{name}: up to date")
             continue
         start = time.perf_counter()
-        result = run()
+        result = run(key)
         seconds = round(time.perf_counter() - start, 2)
         about = {
             **provenance("numpy", "scipy", "torch"),

@@ -32,11 +32,19 @@ def provenance(*packages: str) -> dict[str, Any]:
     }
 
 
-def code_key(*files: str) -> str:
-    """A hash of the package and of `files`: results with the same key need no new run."""
+PEOPLE = {"plot", "teaching", "metrics", "images", "data_unlearning"}  # no solver reads them
+CORE = ("unlearnlab/*.py", "unlearnlab/density/*.py", "unlearnlab/problems/*.py")
+NETWORKS = (*CORE, "unlearnlab/diffusion/*.py")
+EVERYTHING = ("unlearnlab/**/*.py",)
+
+
+def code_key(*patterns: str) -> str:
+    """A hash of the files that match: results with the same key need no new run."""
     digest = hashlib.sha256()
-    sources = sorted((ROOT / "unlearnlab").rglob("*.py")) + [ROOT / name for name in files]
-    for source in sources:
+    found = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    if EVERYTHING[0] not in patterns:
+        found = {path for path in found if path.stem not in PEOPLE}
+    for source in sorted(found):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
