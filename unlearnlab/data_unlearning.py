@@ -40,7 +40,8 @@ def unlearn_images(
     forget: Sequence[Tensor],
     *,
     method: str = "primal-dual",
-    relative: float = 1.3,
+    thresholds: Any = None,
+    relative: Any = None,
     **options: Any,
 ) -> Any:
     """A `Run` that forgets single images.
@@ -50,7 +51,7 @@ def unlearn_images(
         images: training data, (n, C, H, W) in [−1, 1] or an `ImageFolder`.
         forget: images (C, H, W).
         method: "primal-dual" or the name of a baseline that takes data.
-        relative: thresholds, as multiples of the pretrained KL(δ_x‖q).
+        thresholds, relative: of `ForwardKL`: nats, or multiples of the pretrained KL(δ_x‖q).
         options: of `finetune` and the method.
 
     Raises:
@@ -65,7 +66,7 @@ def unlearn_images(
             f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
         )
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
-    problem = ForwardKL(model, points, relative=relative)
+    problem = ForwardKL(model, points, thresholds, relative=relative)
     if method not in WITHOUT_DATA:
         options = {"data": images} | options
     if method == "siss":
@@ -124,7 +125,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--forget", required=True, nargs="+", help="image files to forget")
     add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
     add("--method", default="primal-dual", choices=sorted(METHODS))
-    add("--relative", type=float, default=1.3, help="thresholds, multiples of the pretrained value")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--threshold", type=float, help="nats that an image must cost, KL(δ_x‖p)")
+    asked.add_argument("--relative", type=float, help="the same as a multiple of the pretrained KL")
     add("--steps", type=int, default=200, help="primal steps")
     add("--primal-steps", type=int, default=1, help="primal steps for each dual step")
     add("--batch", type=int, default=16, help="images of each kind in a step of a process")
@@ -161,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images,
         forget,
         method=given.method,
+        thresholds=given.threshold,
         relative=given.relative,
         steps=given.steps,
         primal_steps=given.primal_steps,
