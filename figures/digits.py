@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -153,62 +153,91 @@ def data_unlearning(key: str) -> dict[str, Any]:
 # A class: all methods on one task
 
 
-def conditional_methods(seed: int) -> dict[str, Callable[[], Any]]:
-    """Asked for a 4, draw something else: q is the null class, q_1 the class 4."""
+class Setting(NamedTuple):
+    """A task: whose images must lose a class, and the problems that say so."""
+
+    student: Any
+    nearest: Any
+    forward: Any
+    reverse: Any
+    likelihood: Any
+
+
+@cache
+def setting(task: str) -> Setting:
+    """Asked for a 4, draw any other digit (conditional); or draw no 4 any more (unconditional)."""
     net = ul.digits.load_model("conditional")
-    null, four, student = net.labelled(None), net.labelled(FORGOTTEN), net.labelled(FORGOTTEN)
-    return _methods(null, four, student, net.labelled(NEAREST), seed)
-
-
-def unconditional_methods(seed: int) -> dict[str, Callable[[], Any]]:
-    """Draw no 4 any more: q is the unconditional model, q_1 the class 4 of the conditional one."""
-    model = ul.digits.load_model("unconditional")
-    net = ul.digits.load_model("conditional")
-    return _methods(model, net.labelled(FORGOTTEN), model, net.labelled(NEAREST), seed)
-
-
-def _methods(
-    retain: Any, concept: Any, student: Any, nearest: Any, seed: int
-) -> dict[str, Callable[[], Any]]:
-    _, _, train, _ = tools()
-    rest = train.without(FORGOTTEN).images
-    shown = ul.DataSet(train.of(FORGOTTEN).images)
-    forward = ul.ForwardKL(retain, [shown], relative=1.5)
-    reverse = ul.ReverseKL(retain, [concept], relative=1.3)
+    concept, nearest = net.labelled(FORGOTTEN), net.labelled(NEAREST)
+    if task == "conditional":
+        retain, student = net.labelled(None), concept
+    else:
+        retain = student = ul.digits.load_model("unconditional")
+    shown = ul.DataSet(tools()[2].of(FORGOTTEN).images)
     ratio = {"statistic": "ratio", "temperature": 4.0}
-    likelihood = ul.Likelihood(retain, [concept], relative=0.05, **ratio)
+    return Setting(
+        student,
+        nearest,
+        ul.ForwardKL(retain, [shown], relative=1.5),
+        ul.ReverseKL(retain, [concept], relative=1.3),
+        ul.Likelihood(retain, [concept], relative=0.05, **ratio),
+    )
+
+
+LINES = (
+    *("FU", "FU on data", "LU, tilt", "LU, policy gradient", "RU"),
+    *("naive", "NegGrad", "SISS", "SISS, two passes", "EraseDiff", "ESD", "VDU"),
+    *("KL to null", "Hellinger to null", "χ² to null", "JS to null"),
+    *("KL to the rest", "KL to the nearest", "Hellinger to the nearest"),
+)
+# Where the retained model is the student itself, to become the null class is to stay; and a policy
+# gradient must start near the retained model, which class 4 is not.
+LEFT_OUT = {
+    "conditional": {"LU, policy gradient"},
+    "unconditional": {name for name in LINES if name.endswith("to null")},
+}
+
+
+def trained(task: str, method: str, seed: int) -> Any:
+    """The run of a method."""
+    student, nearest, forward, reverse, likelihood = setting(task)
+    train = tools()[2]
+    rest = train.without(FORGOTTEN).images
     how = HOW | {"seed": seed}
     dual = {"dual_lr": 2e-4, "primal_steps": 1, "forget_clip": 1.0}
-    anchored = partial(baselines.fdivergence, forward, student)
-    found = {
-        "FU": lambda: ul.finetune(forward, student, **how, **dual),
-        "FU on data": lambda: ul.finetune(forward, student, data=rest, **how, **dual),
-        "LU, tilt": lambda: ul.finetune(likelihood, student, method="tilt", pool=512, **how),
-        "RU": lambda: ul.finetune(reverse, student, dual_lr=5e-3, **how),
-        "naive": lambda: baselines.naive(forward, student, data=rest, **how),
-        "NegGrad": lambda: baselines.neggrad(forward, student, **how | {"steps": 40, "lr": 5e-5}),
-        "SISS": lambda: baselines.siss(forward, student, data=train.images, **how),
-        "SISS, two passes": lambda: baselines.siss(
-            forward, student, data=train.images, importance=False, **how
-        ),
-        "EraseDiff": lambda: baselines.erasediff(forward, student, data=rest, rate=0.001, **how),
-        "ESD": lambda: baselines.esd(reverse, student, guidance=0.5, **how),
-        "VDU": lambda: baselines.vdu(forward, student, spread=0.003, **how | {"lr": 1e-4}),
-        "KL to the rest": lambda: anchored(anchor=ul.DataSet(rest), **how),
-        "KL to the nearest": lambda: anchored(anchor=nearest, **how),
-        "Hellinger to the nearest": lambda: anchored(anchor=nearest, divergence="hellinger", **how),
-    }
-    if student is retain:  # towards the null class would be to stay; and chains start from q
-        found["LU, policy gradient"] = lambda: ul.finetune(
-            likelihood, student, sampling_steps=10, dual_lr=0.2, **how | {"steps": 40, "lr": 1e-4}
-        )
-        return found
-    for name, divergence in (("KL", "kl"), ("Hellinger", "hellinger"), ("χ²", "chi2")):
-        found[f"{name} to null"] = partial(anchored, anchor=retain, divergence=divergence, **how)
-    found["JS to null"] = lambda: anchored(
-        anchor=retain, divergence="js", **how | {"steps": 400, "lr": 1e-4}
-    )
-    return found
+    if " to " in method:
+        name, _, anchor = method.partition(" to ")
+        anchors = {"null": forward.retain, "the rest": ul.DataSet(rest), "the nearest": nearest}
+        how |= {"divergence": {"KL": "kl", "χ²": "chi2"}.get(name, name.lower())}
+        how |= {"steps": 400, "lr": 1e-4} if name == "JS" else {}
+        return baselines.fdivergence(forward, student, anchor=anchors[anchor], **how)
+    match method:
+        case "FU":
+            return ul.finetune(forward, student, **how, **dual)
+        case "FU on data":
+            return ul.finetune(forward, student, data=rest, **how, **dual)
+        case "LU, tilt":
+            return ul.finetune(likelihood, student, method="tilt", pool=512, **how)
+        case "LU, policy gradient":
+            how |= {"steps": 40, "lr": 1e-4, "sampling_steps": 10}
+            return ul.finetune(likelihood, student, dual_lr=0.2, **how)
+        case "RU":
+            return ul.finetune(reverse, student, dual_lr=5e-3, **how)
+        case "naive":
+            return baselines.naive(forward, student, data=rest, **how)
+        case "NegGrad":
+            return baselines.neggrad(forward, student, **how | {"steps": 40, "lr": 5e-5})
+        case "SISS":
+            return baselines.siss(forward, student, data=train.images, **how)
+        case "SISS, two passes":
+            how |= {"importance": False}
+            return baselines.siss(forward, student, data=train.images, **how)
+        case "EraseDiff":
+            return baselines.erasediff(forward, student, data=rest, rate=0.001, **how)
+        case "ESD":
+            return baselines.esd(reverse, student, guidance=0.5, **how)
+        case "VDU":
+            return baselines.vdu(forward, student, spread=0.003, **how | {"lr": 1e-4})
+    raise ValueError(f"method {method!r} is unknown")
 
 
 def agreement(model: Any, label: int, n: int, seed: int) -> float:
@@ -227,9 +256,9 @@ def relearned(student: Any, retain: Any, seed: int) -> Any:
 
 def class_run(task: str, method: str, seed: int) -> dict[str, Any]:
     """What a method leaves of the class, of the rest, and of the nearest class."""
-    methods = conditional_methods if task == "conditional" else unconditional_methods
+    setting(task)  # the same for all methods: not their time
     start = time.perf_counter()
-    run = methods(seed)[method]()
+    run = trained(task, method, seed)
     seconds = time.perf_counter() - start
     found = class_numbers(run.student, seed)
     again = relearned(run.student, run.problem.retain, seed)
@@ -272,11 +301,11 @@ def class_numbers(model: Any, seed: int) -> dict[str, Any]:
 
 def forget_class(task: str, key: str) -> dict[str, Any]:
     """All methods on one task."""
-    methods = conditional_methods if task == "conditional" else unconditional_methods
     jobs = {
         f"{method} seed {seed}": partial(class_run, task, method, seed)
         for seed in SEEDS
-        for method in methods(seed)
+        for method in LINES
+        if method not in LEFT_OUT[task]
     }
     runs = run_all(task, key, jobs)
     model = ul.digits.load_model(task)
