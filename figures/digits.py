@@ -80,14 +80,21 @@ def repeated() -> torch.Tensor:
     return torch.cat([images, *more])
 
 
-def come_back(model: Any, seed: int) -> list[float]:
-    """Mean similarity of what comes back of each memorised image to the image itself."""
+def come_back(model: Any, seed: int) -> dict[str, Any]:
+    """What comes back of each memorised image: mean similarity to it, and one picture."""
     descriptor = tools()[1]
-    found = []
+    found: dict[str, Any] = {"similarity": [], "back": []}
     for x in planted():
         back = metrics.reconstruct(model, x, NOISE_TO, n=32, seed=1000 + seed)
-        found.append(float(metrics.similarity(back, x[None], descriptor).mean()))
+        found["similarity"].append(float(metrics.similarity(back, x[None], descriptor).mean()))
+        found["back"].append(pixels(back[0]))
     return found
+
+
+def pixels(image: torch.Tensor) -> list[list[float]]:
+    """An image (1, 8, 8) in numbers."""
+    table: list[list[float]] = image[0].double().numpy().round(2).tolist()
+    return table
 
 
 def memorised_run(kind: str, level: float, seed: int) -> dict[str, Any]:
@@ -103,7 +110,8 @@ def memorised_run(kind: str, level: float, seed: int) -> dict[str, Any]:
     drawn = run.student.sample(400, seed=2000 + seed, **SAMPLER)
     _, descriptor, _, held_out = tools()
     return {
-        "similarity": come_back(run.student, seed),
+        **come_back(run.student, seed),
+        "drawn": [pixels(x) for x in drawn[:6]],
         "kernel distance": float(
             metrics.kernel_distance(drawn, held_out.images, descriptor, subset=300, seed=seed)
         ),
@@ -129,14 +137,15 @@ def data_unlearning(key: str) -> dict[str, Any]:
     plain = ul.digits.load_model("unconditional")
     return {
         "planted": list(ul.digits.PLANTED.values()),
+        "images": [pixels(x) for x in planted()],
         "runs": runs,
         "pretrained": {
-            "similarity": come_back(model, 0),
+            **come_back(model, 0),
             "kernel distance": float(
                 metrics.kernel_distance(drawn, held_out.images, descriptor, subset=300)
             ),
         },
-        "never planted": {"similarity": come_back(plain, 0)},
+        "never planted": come_back(plain, 0),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from figures.draw_digits import conditional, data_unlearning, reconstructions, unconditional
 from figures.draw_divergences import divergences, minmax
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
@@ -228,7 +229,22 @@ def figure4(result: Result, path: Path) -> Result:
     return numbers
 
 
-DRAWINGS = (figure1, claim, comb, atoms, tradeoff, paths, figure4, divergences, minmax)
+DRAWINGS = (
+    figure1,
+    claim,
+    comb,
+    atoms,
+    tradeoff,
+    paths,
+    figure4,
+    divergences,
+    minmax,
+    data_unlearning,
+    reconstructions,
+    conditional,
+    unconditional,
+)
+RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
 
 def main() -> None:
@@ -236,7 +252,7 @@ def main() -> None:
     manifest = {}
     for draw in DRAWINGS:
         name = draw.__name__
-        stored = json.loads((RESULTS / f"{name}.json").read_text())
+        stored = json.loads((RESULTS / f"{RESULT_OF.get(name, name)}.json").read_text())
         numbers = draw(stored["result"], FIGURES / f"{name}.png")
         plt.close("all")
         about = " ".join((draw.__doc__ or "").split())

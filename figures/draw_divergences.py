@@ -44,7 +44,7 @@ def divergences(result: Result, path: Path) -> Result:
         axes[1].set(
             xlabel="distance at the start (standard deviations)",
             ylabel="steps until within 0.01",
-            title="gradient descent at rate 0.1",
+            title="gradient descent at rate 0.125",
             ylim=(8, 1.3e4),
         )
         axes[1].set_yticks([10, 100, 1000, NEVER], ["10", "100", "1000", "> 3000"])

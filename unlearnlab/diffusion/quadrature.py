@@ -161,7 +161,7 @@ class Gaussian:
     """
 
     def __init__(self, model: DiffusionModel, *, seed: int):
-        draws = model.sample(2048, seed=seed).double()
+        draws = model.sample(min(2048, model.effort.stored), seed=seed).double()
         self.mean, self.spread = draws.mean(0), draws.std(0).clamp(min=1e-3)
         self.schedule, self.rows = model.schedule, model.rows
 
