@@ -252,7 +252,11 @@ def main() -> None:
     manifest = {}
     for draw in DRAWINGS:
         name = draw.__name__
-        stored = json.loads((RESULTS / f"{RESULT_OF.get(name, name)}.json").read_text())
+        path = RESULTS / f"{RESULT_OF.get(name, name)}.json"
+        if not path.exists():
+            print(f"{name}: not computed yet; make experiments does it")
+            continue
+        stored = json.loads(path.read_text())
         numbers = draw(stored["result"], FIGURES / f"{name}.png")
         plt.close("all")
         about = " ".join((draw.__doc__ or "").split())

@@ -11,7 +11,7 @@ import numpy as np
 from unlearnlab import plot
 
 Result = dict[str, Any]
-SHOWN = 1.5  # the level in pictures
+SHOWN = 60.0  # nats: the level in pictures
 COLORS = {"constrained": "#0072B2", "equal weights": "#D55E00"}
 
 
@@ -74,7 +74,7 @@ def data_unlearning(result: Result, path: Path) -> Result:
         )
         axes[0].legend()
         axes[1].set(
-            xlabel="threshold, multiple of the pretrained KL",
+            xlabel="threshold on KL(image‖p) (nats)",
             ylabel="multiplier λ",
             ylim=(0, None),
         )
@@ -85,7 +85,7 @@ def data_unlearning(result: Result, path: Path) -> Result:
 
 
 def reconstructions(result: Result, path: Path) -> Result:
-    """Noised to step 250 and denoised, images come back before unlearning and not after it."""
+    """Noised to step 300 and denoised, images come back before unlearning and not after it."""
     runs = result["runs"]
     columns = {
         "image": result["images"],
@@ -105,7 +105,7 @@ def reconstructions(result: Result, path: Path) -> Result:
         for ax, name in zip(axes[0], [*columns, "other images", "it draws"], strict=True):
             ax.set_title(name, fontsize="small")
         figure.savefig(path)
-    return {"shown": f"threshold {SHOWN} times the pretrained KL, seed 0"}
+    return {"shown": f"threshold {SHOWN:.0f} nats, seed 0"}
 
 
 def methods(result: Result) -> tuple[list[str], Result]:

@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 import unlearnlab as ul
 from tools.provenance import (
     CORE,
-    EVERYTHING,
+    DIGITS,
     NETWORKS,
     ROOT,
     code_key,
@@ -229,7 +229,7 @@ def experiments() -> dict[str, Experiment]:
     from figures import anchors, digits, divergences, networks
 
     here = "figures/experiments.py"
-    on_digits = (*EVERYTHING, "figures/digits.py")
+    on_digits = (*DIGITS, "figures/digits.py")
     found = {
         run.__name__: Experiment(lambda key, run=run: run(), (*CORE, here))  # type: ignore[misc]
         for run in (figure1, claim, comb, atoms, tradeoff, paths)

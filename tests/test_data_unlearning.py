@@ -49,7 +49,8 @@ def arguments(folder, out, *more):
     given = ["--model", str(folder / "model"), "--images", str(folder / "images")]
     forget = [str(folder / "images" / f"{i:02}.png") for i in (0, 1)]
     given += ["--forget", *forget, "--out", str(out), "--steps", "12", "--batch", "4"]
-    return [*given, "--lr", "1e-3", "--relative", "1.1", *more]
+    asked = [] if "--threshold" in more else ["--relative", "1.5"]
+    return [*given, "--lr", "1e-3", *asked, *more]
 
 
 def test_images_survive_the_disk(tmp_path):
@@ -144,7 +145,7 @@ def test_two_processes_end_where_one_does(folder, tmp_path):
         launch = [sys.executable]
         if processes > 1:
             launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        given = arguments(folder, out, "--accumulation", str(2 // processes), "--relative", "1.5")
+        given = arguments(folder, out, "--accumulation", str(2 // processes))
         done = subprocess.run(
             [*launch, "-m", "unlearnlab.data_unlearning", *given],
             capture_output=True,
@@ -178,6 +179,6 @@ def test_bad_input_is_named(folder):
     ]
     for given, options, message in cases:
         with pytest.raises(ValueError, match=message):
-            unlearn_images(model, *given, steps=1, batch=2, **options)
+            unlearn_images(model, *given, relative=1.1, steps=1, batch=2, **options)
     with pytest.raises(ValueError, match=r"label must be one of the model's .none"):
         model.labelled(3)

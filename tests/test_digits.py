@@ -78,7 +78,7 @@ def test_memorised_images_come_back_from_noise():
     x = images[often]
     alike = {}
     for name in ("memorised", "unconditional"):
-        back = metrics.reconstruct(ul.digits.load_model(name), x, 500, n=24, steps=25)
+        back = metrics.reconstruct(ul.digits.load_model(name), x, 250, n=24, steps=25)
         alike[name] = float((back - x).square().mean().sqrt())
     assert alike["memorised"] < 0.6 * alike["unconditional"], alike
 
@@ -149,6 +149,7 @@ def test_metrics_name_bad_input(classifier):
         metrics.load_descriptor("nowhere.pt")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 def test_a_users_torchscript_descriptor(tmp_path, classifier):
     images = ul.digits.data().images[:8]
     torch.jit.trace(classifier.descriptor(), images).save(tmp_path / "own.pt")
@@ -167,3 +168,28 @@ def test_reconstruction_of_little_noise_is_the_image():
     back = metrics.reconstruct(model, x, 5, n=8, steps=50)
     assert float((back - x).abs().mean()) < 0.03
     assert torch.equal(metrics.reconstruct(model, x, 5, n=8, steps=50), back)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(2, 8, 8), torch.zeros(2).long(), r"images must be finite, \(n, 1, 8, 8\)"),
+        (torch.full((2, 1, 8, 8), 16.0), torch.zeros(2).long(), r"in \[−1, 1\]; got 16 to 16"),
+        (torch.zeros(2, 1, 8, 8), torch.zeros(1).long(), "labels must be 2 whole numbers"),
+        (torch.zeros(2, 1, 8, 8), torch.zeros(2), "labels must be 2 whole numbers.*float32"),
+        (torch.zeros(2, 1, 8, 8), torch.tensor([3, 12]), "labels must lie between 0 and 9"),
+    ],
+)
+def test_digits_must_be_digits(images, labels, words):
+    with pytest.raises(ValueError, match=words):
+        ul.digits.Digits(images, labels)
+
+
+def test_something_must_be_left_to_retain():
+    digits = ul.digits.data().take(torch.arange(30))
+    model = ul.digits.load_model("unconditional")
+    whole = ul.ForwardKL(model, [ul.DataSet(digits.images, model.schedule)], thresholds=[100.0])
+    with pytest.raises(ValueError, match="nothing is left to retain"):
+        ul.baselines.naive(whole, model, data=digits.images, steps=1, batch=2)
+    with pytest.raises(ValueError, match="samples must be one or more finite samples"):
+        ul.DataSet(digits.of(9).of(8).images, model.schedule)

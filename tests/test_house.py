@@ -48,6 +48,14 @@ def test_readme_second_example_prints_what_it_shows():
     assert ours[-4:] == pytest.approx(theirs[-4:], rel=0.15)  # the trained student
 
 
+def test_readme_third_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[2]
+    exec(code.replace('"steps": 200, "batch": 24', '"steps": 3, "batch": 4'), space := {})
+    assert len(space["run"].multipliers) == 3 and space["back"].shape == (16, 1, 8, 8)
+    assert (tmp_path / "student" / "model_index.json").exists()
+
+
 def test_readme_links_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("https:"):

@@ -35,6 +35,7 @@ def provenance(*packages: str) -> dict[str, Any]:
 PEOPLE = {"plot", "teaching", "metrics", "images", "data_unlearning"}  # no solver reads them
 CORE = ("unlearnlab/*.py", "unlearnlab/density/*.py", "unlearnlab/problems/*.py")
 NETWORKS = (*CORE, "unlearnlab/diffusion/*.py")
+DIGITS = (*NETWORKS, "unlearnlab/baselines/*.py", "unlearnlab/digits/*.py")
 EVERYTHING = ("unlearnlab/**/*.py",)
 
 

@@ -32,6 +32,7 @@ METHODS: dict[str, Any] = {
 }
 WITHOUT_DATA = ("neggrad", "vdu")
 DIGIT = (1, 8, 8)
+SHARE = 0.01  # that a multiplier moves by in a dual step, where a constraint is missed entirely
 
 
 def unlearn_images(
@@ -40,7 +41,8 @@ def unlearn_images(
     forget: Sequence[Tensor],
     *,
     method: str = "primal-dual",
-    relative: float = 1.3,
+    thresholds: Any = None,
+    relative: Any = None,
     **options: Any,
 ) -> Any:
     """A `Run` that forgets single images.
@@ -50,8 +52,9 @@ def unlearn_images(
         images: training data, (n, C, H, W) in [−1, 1] or an `ImageFolder`.
         forget: images (C, H, W).
         method: "primal-dual" or the name of a baseline that takes data.
-        relative: thresholds, as multiples of the pretrained KL(δ_x‖q).
-        options: of `finetune` and the method.
+        thresholds, relative: of `ForwardKL`: nats, or multiples of the pretrained KL(δ_x‖q).
+        options: of `finetune` and the method. Dual updates come by default after every step, with
+            η = 0.01 divided by the thresholds, and forget_clip=1.
 
     Raises:
         ValueError: nothing to forget; nothing besides; an unknown method.
@@ -65,9 +68,14 @@ def unlearn_images(
             f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
         )
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
-    problem = ForwardKL(model, points, relative=relative)
+    problem = ForwardKL(model, points, thresholds, relative=relative)
     if method not in WITHOUT_DATA:
         options = {"data": images} | options
+    if method == "primal-dual":
+        # A multiplier is of the order of its image's share of the data, and an image costs hundreds
+        # of nats: a step by the relative violation, and no push beyond what all noise would cost.
+        step = SHARE / max(1.0, float(problem.thresholds.mean()))
+        options = {"dual_lr": step, "primal_steps": 1, "forget_clip": 1.0} | options
     if method == "siss":
         options = {"share": len(forget) / len(images)} | options
     return METHODS[method](problem, model, evaluate=False, **options)
@@ -124,13 +132,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--forget", required=True, nargs="+", help="image files to forget")
     add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
     add("--method", default="primal-dual", choices=sorted(METHODS))
-    add("--relative", type=float, default=1.3, help="thresholds, multiples of the pretrained value")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--threshold", type=float, help="nats that an image must cost, KL(δ_x‖p)")
+    asked.add_argument("--relative", type=float, help="the same as a multiple of the pretrained KL")
     add("--steps", type=int, default=200, help="primal steps")
-    add("--primal-steps", type=int, default=1, help="primal steps for each dual step")
     add("--batch", type=int, default=16, help="images of each kind in a step of a process")
     add("--accumulation", type=int, default=1, help="batches to a step")
     add("--lr", type=float, default=1e-4)
-    add("--dual-lr", type=float, default=None)
+    add("--dual-lr", type=float, help="by default 0.01 divided by the thresholds")
     add("--seed", type=int, default=0)
     add("--noise-to", type=int, default=250, help="timestep from which images may come back")
     add("--samples", type=int, default=0, help="images for the kernel distance; 0 for none")
@@ -155,15 +164,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         accelerator.print(f"left out, unreadable: {path}")
     forget = [read_image(path, model.shape, fit=given.fit) for path in given.forget]
     descriptor = _descriptor(given.descriptor, model)
-    options: dict[str, Any] = {"dual_lr": given.dual_lr} if given.method == "primal-dual" else {}
+    options: dict[str, Any] = {}
+    if given.dual_lr is not None:
+        options["dual_lr"] = given.dual_lr
     run = unlearn_images(
         model,
         images,
         forget,
         method=given.method,
+        thresholds=given.threshold,
         relative=given.relative,
         steps=given.steps,
-        primal_steps=given.primal_steps,
         batch=given.batch,
         accumulation=given.accumulation,
         lr=given.lr,

@@ -34,7 +34,9 @@ def load_descriptor(path: str | os.PathLike[str], *, device: str = "cpu") -> nn.
     if not Path(path).is_file():
         raise FileNotFoundError(f"path {str(path)!r} is no file: give a TorchScript file")
     try:
-        return torch.jit.load(str(path), map_location=device).eval()
+        with warnings.catch_warnings():  # torch means to replace TorchScript; SSCD comes as it
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
         line = str(error).strip().splitlines()[0]
         raise ValueError(f"path {str(path)!r} is not TorchScript ({line})") from None

@@ -38,7 +38,7 @@ class DDPM(DiffusionModel, nn.Module):
         label: the class drawn, or None.
     """
 
-    effort = Effort(512, 512, 512, 512, pool=(12, 4), training=(12, 2))
+    effort = Effort(512, 512, 512, 512, pool=(12, 4), training=(12, 4))
 
     def __init__(self, unet: Any, schedule: Schedule, label: int | None = None):
         size = unet.config.sample_size

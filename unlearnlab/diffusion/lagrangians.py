@@ -130,6 +130,11 @@ class DataObjective(Lagrangian):
         self.data += [q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)]
         for i, samples in enumerate(self.data[-len(self.forget) :]):
             self.retain.require_samples(f"forget[{i}]", samples)
+        if isinstance(data, Tensor) and _rows(data) <= set().union(*map(_rows, self.data[1:])):
+            raise ValueError(
+                f"data ({len(data)} samples) holds nothing but what is to be forgotten: nothing "
+                "is left to retain"
+            )
         self.models = [self.retain, *self.forget][-len(self.data) :]
         self.limit = self.levels.scale * forget_clip * self.retain.dim
 
@@ -165,6 +170,11 @@ class DataObjective(Lagrangian):
     def forgotten(self, errors: Tensor) -> Tensor:
         """(K, m) mean errors on forgotten samples, clipped."""
         return errors[:, -len(self.forget) :].clamp(max=self.limit).mean(2)
+
+
+def _rows(samples: Tensor) -> set[bytes]:
+    """The distinct samples."""
+    return {row.tobytes() for row in samples.detach().cpu().numpy()}
 
 
 class ForwardKLObjective(DataObjective):

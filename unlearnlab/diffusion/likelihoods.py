@@ -18,7 +18,7 @@ def log_likelihoods(
         quality: levels and noises of Lemma 2, where they are not; by default those of training.
     """
     levels, noises = quality or problem.retain.effort.training
-    options = {"levels": levels, "noises": noises, "replicates": min(2, noises // 2), "seed": seed}
+    options = {"levels": levels, "noises": noises, "replicates": 2, "seed": seed}
     models = list(problem.forget)
     densities = [model.log_density(x) for model in models]
     ratio = problem.statistic == "ratio"

@@ -69,47 +69,98 @@ def diagnose(
     rounds = len(violations)
     if rounds < FEWEST:
         return Status("violated", f"only {rounds} rounds: too few to tell")
-    last = slice(-max(FEWEST, rounds // 3), None)
-    v, lagrange = violations[last], multipliers[last]
-    error = np.sqrt((stderr[last] ** 2).mean(axis=0) / len(v))
-    slack = np.maximum(MISSED * np.abs(thresholds), 3 * error)
-    size = np.maximum(np.abs(lagrange).mean(axis=0), 1e-12)
-    for i in range(len(thresholds)):
-        noise = np.maximum(MISSED * abs(thresholds[i]), 3 * stderr[last][:, i])
-        if _swings(v[:, i], noise) >= SWINGS and np.ptp(lagrange[:, i]) > SETTLED * size[i]:
+    seen = _Ending.of(violations, stderr, multipliers, thresholds)
+    return (
+        _crossing(seen)
+        or _missed(seen, violations, multipliers, at_edge)
+        or (Status("saturating", "a multiplier is at the edge of its domain") if at_edge else None)
+        or _moving(seen)
+        or _overshot(seen)
+        or Status("converged", "constraints within their errors")
+    )
+
+
+class _Ending(NamedTuple):
+    """The last third of a run."""
+
+    violations: Array  # (R, m)
+    multipliers: Array  # (R, m)
+    noise: Array  # (R, m): a violation below it is none
+    mean: Array  # (m,) violation
+    error: Array  # (m,) of the mean
+    slack: Array  # (m,): a mean below it is none
+    size: Array  # (m,) of the multipliers
+
+    @classmethod
+    def of(cls, violations: Array, stderr: Array, multipliers: Array, thresholds: Array) -> _Ending:
+        last = slice(-max(FEWEST, len(violations) // 3), None)
+        v, lagrange = violations[last], multipliers[last]
+        error = np.sqrt((stderr[last] ** 2).mean(axis=0) / len(v))
+        allowed = MISSED * np.abs(thresholds)
+        return cls(
+            v,
+            lagrange,
+            np.maximum(allowed, 3 * stderr[last]),
+            v.mean(axis=0),
+            error,
+            np.maximum(allowed, 3 * error),
+            np.maximum(np.abs(lagrange).mean(axis=0), 1e-12),
+        )
+
+
+def _crossing(seen: _Ending) -> Status | None:
+    """Constraints that cross their thresholds, or multipliers their means, again and again."""
+    for i, size in enumerate(seen.size):
+        lagrange = seen.multipliers[:, i]
+        crossings = _swings(seen.violations[:, i], seen.noise[:, i])
+        if crossings >= SWINGS and np.ptp(lagrange) > SETTLED * size:
             return Status("oscillating", f"constraint {i} crosses its threshold again and again")
-        if _swings(lagrange[:, i] - size[i], WIDE * size[i]) >= SWINGS:
-            return Status("oscillating", f"multiplier {i} swings about {size[i]:.3g}")
-    mean = v.mean(axis=0)
-    for i in map(int, np.flatnonzero(mean > slack)):
-        where = f"constraint {i} misses its threshold by {mean[i]:.3g} ± {error[i]:.2g}"
+        if _swings(lagrange - size, WIDE * size) >= SWINGS:
+            return Status("oscillating", f"multiplier {i} swings about {size:.3g}")
+    return None
+
+
+def _missed(seen: _Ending, violations: Array, multipliers: Array, at_edge: bool) -> Status | None:
+    """A constraint that is missed: at the edge, on a plateau, or on the way."""
+    for i in map(int, np.flatnonzero(seen.mean > seen.slack)):
+        mean, error = seen.mean[i], seen.error[i]
+        where = f"constraint {i} misses its threshold by {mean:.3g} ± {error:.2g}"
         if at_edge:
             return Status("saturating", where + ", its multiplier at the edge")
-        half, few = rounds // 2, max(1, rounds // 6)
+        half, few = len(violations) // 2, max(1, len(violations) // 6)
         rise = multipliers[-1, i] - multipliers[half, i]
         answer = violations[half : half + few, i].mean() - violations[-few:, i].mean()
         steady = rise >= 0.9 * np.ptp(multipliers[half:, i])
-        if steady and rise > max(SETTLED * size[i], SEEN) and answer < 0.1 * mean[i]:
+        if steady and rise > max(SETTLED * seen.size[i], SEEN) and answer < 0.1 * mean:
             return Status("plateau", where + " and no longer answers")
         return Status("violated", where)
-    if at_edge:
-        return Status("saturating", "a multiplier is at the edge of its domain")
-    for i in range(len(thresholds)):
-        span, drift = np.ptp(lagrange[:, i]), abs(lagrange[-1, i] - lagrange[0, i])
-        if span > max(2 * WIDE * size[i], SEEN):
+    return None
+
+
+def _moving(seen: _Ending) -> Status | None:
+    """A multiplier that has not settled."""
+    for i, size in enumerate(seen.size):
+        lagrange = seen.multipliers[:, i]
+        span, drift = np.ptp(lagrange), abs(lagrange[-1] - lagrange[0])
+        if span > max(2 * WIDE * size, SEEN):
             if span > 2 * drift:
                 return Status("oscillating", f"multiplier {i} swings over {span:.3g}")
             return Status("violated", f"multiplier {i} still moves: by {drift:.3g}")
-    drift = np.abs(lagrange[-1] - lagrange[0]) > SETTLED * size
-    loose = (mean < -slack) & (lagrange[-1] > SETTLED * size) & drift
-    if loose.any():
-        i = int(np.flatnonzero(loose)[0])
+    return None
+
+
+def _overshot(seen: _Ending) -> Status | None:
+    """A constraint that is overshot while its multiplier still falls."""
+    last = seen.multipliers[-1]
+    drift = np.abs(last - seen.multipliers[0]) > SETTLED * seen.size
+    loose = (seen.mean < -seen.slack) & (last > SETTLED * seen.size) & drift
+    for i in map(int, np.flatnonzero(loose)):
         return Status(
             "violated",
-            f"constraint {i} is overshot by {-mean[i]:.3g} and its multiplier still falls "
+            f"constraint {i} is overshot by {-seen.mean[i]:.3g} and its multiplier still falls "
             "(complementarity)",
         )
-    return Status("converged", "constraints within their errors")
+    return None
 
 
 def _swings(series: Array, slack: Array | float) -> int:

@@ -1,4 +1,4 @@
-"""A small convolutional classifier of the digits; its features are the default descriptor."""
+"""A small convolutional classifier of the digits; its inner features describe an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .data import CLASSES
 
 WEIGHTS = Path(__file__).parent / "weights" / "classifier.safetensors"
 
-FEATURES = 64
+CONVOLVED, FEATURES = 256, 64  # numbers after the convolutions, and before the logits
 
 
 class Classifier(nn.Module):
@@ -20,7 +20,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(
+        self.convolved = nn.Sequential(
             nn.Conv2d(1, 32, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(32, 32, 3, padding=1),
@@ -30,33 +30,33 @@ class Classifier(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(256, FEATURES),
-            nn.ReLU(),
         )
-        self.head = nn.Linear(FEATURES, CLASSES)
-
-    def features(self, images: Tensor) -> Tensor:
-        """(B, 64) non-negative, the last layer before the logits."""
-        return self.body(images)
+        self.head = nn.Sequential(
+            nn.Dropout(0.3),
+            nn.Linear(CONVOLVED, FEATURES),
+            nn.ReLU(),
+            nn.Linear(FEATURES, CLASSES),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
-        return self.head(self.features(images))
+        return self.head(self.convolved(images))
 
     def descriptor(self) -> Descriptor:
-        """Its features as a module."""
+        """Its convolutions as a module."""
         return Descriptor(self)
 
 
 class Descriptor(nn.Module):
-    """The features f of a classifier as 8f/‖f‖: images → (B, 64), of mean square 1.
+    """The features f of a classifier's last convolution as 16f/‖f‖: images → (B, 256).
+
+    They tell images of one class apart, as those before the logits do less; their mean square is 1.
 
     Attributes:
         num_features: length of a feature vector, as torchmetrics asks for it.
     """
 
-    num_features = FEATURES
+    num_features = CONVOLVED
 
     def __init__(self, classifier: Classifier):
         super().__init__()
@@ -64,8 +64,8 @@ class Descriptor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features."""
-        rows = self.classifier.features(images)
-        return FEATURES**0.5 * nn.functional.normalize(rows, dim=1)
+        rows = self.classifier.convolved(images)
+        return CONVOLVED**0.5 * nn.functional.normalize(rows, dim=1)
 
 
 def load_classifier(*, device: str | torch.device = "cpu") -> Classifier:

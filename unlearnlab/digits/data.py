@@ -14,10 +14,32 @@ CLASSES = 10
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Images (n, 1, 8, 8) in [−1, 1], float32, and their labels (n,), int64."""
+    """Images (n, 1, 8, 8) in [−1, 1], float32, and their labels (n,), int64.
+
+    Raises:
+        ValueError: images of another shape or range, or labels that are missing or unknown.
+    """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        x, y = self.images, self.labels
+        if x.shape[1:] != (1, 8, 8) or not x.isfinite().all():
+            raise ValueError(f"images must be finite, (n, 1, 8, 8); got {tuple(x.shape)}")
+        if len(x) and float(x.abs().max()) > 1:
+            raise ValueError(
+                f"images must lie in [−1, 1]; got {float(x.min()):.4g} to {float(x.max()):.4g}"
+            )
+        if y.shape != (len(x),) or y.is_floating_point():
+            raise ValueError(
+                f"labels must be {len(x)} whole numbers, one for each image; got {y.dtype} of "
+                f"shape {tuple(y.shape)}"
+            )
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < CLASSES:
+            raise ValueError(
+                f"labels must lie between 0 and 9; got {int(y.min())} to {int(y.max())}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
