@@ -11,28 +11,30 @@ import numpy as np
 from unlearnlab import plot
 
 Result = dict[str, Any]
-SHOWN = 60.0  # nats: the level in pictures
+SHOWN = 1000.0  # nats: the level in pictures
 COLORS = {"constrained": "#0072B2", "equal weights": "#D55E00"}
 
 
 def curve(result: Result, kind: str) -> tuple[list[float], np.ndarray, np.ndarray]:
     """Levels of a kind of run, and mean and standard error over seeds of what was measured.
 
-    Columns: worst similarity, kernel distance, and the multipliers.
+    Columns: worst share that comes back, kernel distance, worst similarity, and the multipliers.
     """
     levels: dict[float, list[list[float]]] = {}
     for label, run in result["runs"].items():
         if label.startswith(kind):
             level = float(label.removeprefix(kind).split()[0])
-            row = [max(run["similarity"]), run["kernel distance"], *run["multipliers"]]
+            worst = (max(run["share"]), run["kernel distance"], max(run["similarity"]))
+            row = [*worst, *run["multipliers"]]
             levels.setdefault(level, []).append(row)
     table = np.array([levels[level] for level in sorted(levels)])
     return sorted(levels), table.mean(1), table.std(1, ddof=1) / table.shape[1] ** 0.5
 
 
 def data_unlearning(result: Result, path: Path) -> Result:
-    """Worst similarity to a forgotten image against kernel distance: dual updates or one weight."""
-    numbers: Result = {"columns": ["level", "worst similarity", "±", "kernel distance", "±", "λ"]}
+    """How often the worst image comes back, against kernel distance: dual updates or one weight."""
+    names = ["level", "worst share", "±", "kernel distance", "±", "worst similarity", "λ"]
+    numbers: Result = {"columns": names}
     with plot.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7))
         for kind, marker in (("constrained", "o"), ("equal weights", "s")):
@@ -48,44 +50,49 @@ def data_unlearning(result: Result, path: Path) -> Result:
                 color=COLORS[kind],
                 label=kind,
             )
-            rows = zip(levels, mean[:, 0], error[:, 0], mean[:, 1], error[:, 1], strict=True)
             numbers[kind] = [
-                [*(round(float(v), 4) for v in row), m[2:].round(4).tolist()]
-                for row, m in zip(rows, mean, strict=True)
+                [
+                    level,
+                    *np.round([m[0], e[0], m[1], e[1], m[2]], 4).tolist(),
+                    m[3:].round(5).tolist(),
+                ]
+                for level, m, e in zip(levels, mean, error, strict=True)
             ]
             if kind == "constrained":
                 for j, times in enumerate(result["planted"]):
                     axes[1].plot(
-                        levels, mean[:, 2 + j], "o-", ms=4.5, label=f"repeated {times} times"
+                        levels, mean[:, 3 + j], "o-", ms=4.5, label=f"repeated {times} times"
                     )
         untouched = result["pretrained"]
-        axes[0].plot(max(untouched["similarity"]), untouched["kernel distance"], "k*", ms=9)
+        axes[0].plot(max(untouched["share"]), untouched["kernel distance"], "k*", ms=9)
         axes[0].annotate(
             "pretrained",
-            (max(untouched["similarity"]), untouched["kernel distance"]),
+            (max(untouched["share"]), untouched["kernel distance"]),
             xytext=(-8, 8),
             textcoords="offset points",
             ha="right",
         )
-        axes[0].axvline(max(result["never planted"]["similarity"]), color="0.6", lw=0.8, ls=":")
+        axes[0].axvline(max(result["never planted"]["share"]), color="0.6", lw=0.8, ls=":")
         axes[0].set(
-            xlabel="worst similarity of what comes back to its image",
+            xlabel="share of noised copies that come back, worst image",
             ylabel="kernel distance to held-out digits",
         )
         axes[0].legend()
         axes[1].set(
             xlabel="threshold on KL(image‖p) (nats)",
-            ylabel="multiplier λ",
+            ylabel="multiplier λ at the end",
+            xscale="log",
             ylim=(0, None),
         )
         axes[1].legend()
         figure.savefig(path)
-    numbers["pretrained"], numbers["never planted"] = untouched, result["never planted"]
+    for name in ("pretrained", "never planted"):
+        numbers[name] = {key: value for key, value in result[name].items() if key != "back"}
     return numbers
 
 
 def reconstructions(result: Result, path: Path) -> Result:
-    """Noised to step 300 and denoised, images come back before unlearning and not after it."""
+    """Noised to step 400 and denoised, images come back before unlearning and not after it."""
     runs = result["runs"]
     columns = {
         "image": result["images"],

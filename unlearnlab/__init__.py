@@ -44,12 +44,24 @@ _HOME = {
     "tradeoff": "curves",
     "verify": "verify",
 }
-_MODULES = ("baselines", "digits", "metrics", "plot", "teaching", "widgets")
+_MODULES = (
+    *("baselines", "data_unlearning", "digits", "images", "metrics"),
+    *("plot", "teaching", "widgets"),
+)
 
 __all__ = [*sorted(_HOME), *_MODULES]
 
 if TYPE_CHECKING:
-    from . import baselines, digits, metrics, plot, teaching, widgets
+    from . import (
+        baselines,
+        data_unlearning,
+        digits,
+        images,
+        metrics,
+        plot,
+        teaching,
+        widgets,
+    )
     from .certificate import Certificate, certify
     from .curves import tradeoff
     from .density import Discrete, GaussianMixture, Grid, GridDensity

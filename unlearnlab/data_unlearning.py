@@ -32,7 +32,7 @@ METHODS: dict[str, Any] = {
 }
 WITHOUT_DATA = ("neggrad", "vdu")
 DIGIT = (1, 8, 8)
-SHARE = 0.01  # that a multiplier moves by in a dual step, where a constraint is missed entirely
+SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
 
 
 def unlearn_images(
@@ -54,7 +54,7 @@ def unlearn_images(
         method: "primal-dual" or the name of a baseline that takes data.
         thresholds, relative: of `ForwardKL`: nats, or multiples of the pretrained KL(δ_x‖q).
         options: of `finetune` and the method. Dual updates come by default after every step, with
-            η = 0.01 divided by the thresholds, and forget_clip=1.
+            η = 0.004 divided by the thresholds.
 
     Raises:
         ValueError: nothing to forget; nothing besides; an unknown method.
@@ -73,9 +73,9 @@ def unlearn_images(
         options = {"data": images} | options
     if method == "primal-dual":
         # A multiplier is of the order of its image's share of the data, and an image costs hundreds
-        # of nats: a step by the relative violation, and no push beyond what all noise would cost.
+        # of nats: a step by the relative violation.
         step = SHARE / max(1.0, float(problem.thresholds.mean()))
-        options = {"dual_lr": step, "primal_steps": 1, "forget_clip": 1.0} | options
+        options = {"dual_lr": step, "primal_steps": 1} | options
     if method == "siss":
         options = {"share": len(forget) / len(images)} | options
     return METHODS[method](problem, model, evaluate=False, **options)
@@ -139,7 +139,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--batch", type=int, default=16, help="images of each kind in a step of a process")
     add("--accumulation", type=int, default=1, help="batches to a step")
     add("--lr", type=float, default=1e-4)
-    add("--dual-lr", type=float, help="by default 0.01 divided by the thresholds")
+    add("--dual-lr", type=float, help="by default 0.004 divided by the thresholds")
     add("--seed", type=int, default=0)
     add("--noise-to", type=int, default=250, help="timestep from which images may come back")
     add("--samples", type=int, default=0, help="images for the kernel distance; 0 for none")
