@@ -109,7 +109,7 @@ def test_siss_rescales_the_forgotten_gradient():
 def test_neggrad_is_minus_denoising_on_what_is_forgotten():
     student = Offset(gaussian(0.4))
     up = losses(baselines.NegGrad([FU], 256), student)
-    other = ul.ForwardKL(Q, [ul.DataSet(X, SCHEDULE)], thresholds=[10.0])
+    other = ul.ForwardKL(Q, [ul.DataSet(X[5:], SCHEDULE)], thresholds=[10.0])
     down = losses(baselines.Naive([other], 256, data=A), student)
     (parameter,) = student.parameters()
     (rise,), (fall,) = (torch.autograd.grad(one.sum(), parameter) for one in (up, down))
@@ -225,7 +225,7 @@ def test_bad_options_are_named():
     cases = [
         (baselines.SISS, FU, {"mixing": 1.0}, "mixing must lie strictly between 0 and 1; got 1.0"),
         (baselines.SISS, FU, {"data": X[:, :0]}, "data must be samples of shape"),
-        (baselines.SISS, FU, {"data": X[:5]}, "share must lie strictly between"),
+        (baselines.SISS, FU, {"data": X[5:10]}, "share must lie strictly between"),
         (baselines.EraseDiff, FU, {"rate": 0.0}, "rate must be positive"),
         (baselines.VDU, FU, {"spread": 0.0}, "spread must be positive"),
         (baselines.ESD, RU, {"guidance": -1.0}, "guidance must be positive"),
