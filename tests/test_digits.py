@@ -83,6 +83,12 @@ def test_memorised_images_come_back_from_noise():
     assert alike["memorised"] < 0.6 * alike["unconditional"], alike
 
 
+def test_temperature_may_be_the_dimension():
+    model, four = ul.digits.load_model("unconditional"), ul.digits.load_model(label=4)
+    problem = ul.Likelihood(model, [four], thresholds=[0.1], statistic="ratio", temperature="dim")
+    assert problem.temperature == 64.0
+
+
 def test_label_is_checked():
     with pytest.raises(ValueError, match=r"name must be one of conditional, unconditional"):
         ul.digits.load_model("mnist")

@@ -66,8 +66,8 @@ class Likelihood(Problem):
             raise ValueError(f"statistic must be 'density' or 'ratio'; got {statistic!r}")
         self.statistic = statistic
         self.constraint_name = "E_p[q_i]" if statistic == "density" else "E_p[q_i/q]"
-        if temperature == "dim":
-            temperature = getattr(retain, "dim", 1)
+        if temperature == "dim" and getattr(retain, "sampled", False):
+            temperature = retain.dim
         self.temperature = float(finite_vector("temperature", temperature, 1, per="problem")[0])
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature!r}")
