@@ -9,7 +9,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures.draw_digits import conditional, data_unlearning, reconstructions, unconditional
+from figures.draw_digits import (
+    TASKS,
+    conditional,
+    data_unlearning,
+    reconstructions,
+    table,
+    unconditional,
+)
 from figures.draw_divergences import divergences, minmax
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
@@ -267,6 +274,14 @@ def main() -> None:
         }
         print(f"figures/{name}.png")
     write_json(FIGURES / "manifest.json", manifest)
+    parts = []
+    for task in TASKS:
+        path = RESULTS / f"{task}.json"
+        if path.exists():
+            parts.append(table(task, json.loads(path.read_text())["result"]))
+    if parts:
+        head = "# Forgetting a class of digits: all methods\n\n"
+        (FIGURES / "digits.md").write_text(head + "\n".join(parts))
 
 
 if __name__ == "__main__":

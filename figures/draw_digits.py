@@ -1,4 +1,4 @@
-"""Pictures of unlearning on digits; see `digits.py`."""
+"""Pictures of unlearning on digits; see `memorised.py` and `digit_classes.py`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from figures.digit_classes import ANCHORED, NEEDS
 from unlearnlab import plot
 
 Result = dict[str, Any]
 SHOWN = 1000.0  # nats: the level in pictures
+TASKS = {
+    "conditional": "Asked for a 4, draw any other digit (conditional model)",
+    "unconditional": "Draw no 4 any more (unconditional model)",
+}
 COLORS = {"constrained": "#0072B2", "equal weights": "#D55E00"}
 
 
@@ -136,41 +141,94 @@ def methods(result: Result) -> tuple[list[str], Result]:
     return list(numbers), numbers
 
 
-def _class_figure(result: Result, path: Path, *, other: str, label: str) -> Result:
+def _class_figure(result: Result, path: Path) -> Result:
     names, numbers = methods(result)
+    names.sort(key=lambda name: (_own(name), name))
+    shown = [key for key in PANELS if key in numbers[names[0]]]
     with plot.style():
-        figure, ax = plt.subplots(figsize=(7.6, 4.6))
-        for k, name in enumerate(names):
-            row = numbers[name]
-            if row[other] is None:
-                continue
-            ours = name.startswith(("FU", "LU", "RU"))
-            ax.errorbar(
-                100 * row["forgotten class"][0],
-                row[other][0],
-                xerr=100 * row["forgotten class"][1],
-                yerr=row[other][1],
-                fmt="o" if ours else "s",
-                ms=6,
-                capsize=2,
-                color=f"C{k % 10}",
-                mfc=f"C{k % 10}" if ours else "white",
-                label=name,
-            )
-        ax.set(xlabel="images still in the class (%)", ylabel=label)
-        ax.legend(fontsize="x-small", ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure, axes = plt.subplots(1, len(shown), figsize=(2.5 * len(shown) + 1.6, 5), sharey=True)
+        for ax, key in zip(axes, shown, strict=True):
+            label, scale = COLUMNS[key]
+            for y, name in enumerate(names):
+                if numbers[name][key] is None:
+                    ax.text(0.5, y, "too few left", transform=ax.get_yaxis_transform(), **SMALL)
+                    continue
+                mean, error = (scale * v for v in numbers[name][key])
+                color = COLORS["constrained"] if _own(name) else COLORS["equal weights"]
+                ax.errorbar(mean, y, xerr=error, fmt="o", ms=5, capsize=2, color=color)
+            ax.set(xlabel=label)
+            if scale == 1.0:
+                ax.set_xscale("symlog", linthresh=0.1)
+                ax.set_xticks([0, 0.1, 1, 5], ["0", "0.1", "1", "5"])
+            else:
+                ax.set_xlim(-4, 104)
+            ax.grid(axis="y", lw=0.4)
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_title("blue: constrained; orange: baselines", loc="left", fontsize="small")
         figure.savefig(path)
     return {"pretrained": result["pretrained"], "methods": numbers}
 
 
+def _own(name: str) -> bool:
+    return name.startswith(("FU", "LU", "RU"))
+
+
 def conditional(result: Result, path: Path) -> Result:
-    """Asked for a 4: how many are left, and how well the other nine labels are still drawn."""
-    return _class_figure(
-        result, path, other="other labels", label="other labels drawn right (share)"
-    )
+    """Asked for a 4: what is left of the 4s, of the rest and of other labels, and what returns."""
+    return _class_figure(result, path)
 
 
 def unconditional(result: Result, path: Path) -> Result:
-    """Unasked: how many 4s are left, and how far the rest is from held-out digits."""
-    name = "kernel distance of the rest"
-    return _class_figure(result, path, other=name, label=name)
+    """Unasked: what is left of the 4s and of the rest, and what returns after relearning."""
+    return _class_figure(result, path)
+
+
+PANELS = (
+    "forgotten class",
+    "kernel distance of all",
+    "other labels",
+    "forgotten class after relearning",
+)
+SMALL = {"ha": "center", "va": "center", "fontsize": "x-small", "color": "0.4"}
+COLUMNS = {
+    "forgotten class": ("still the class (%)", 100.0),
+    "kernel distance of the rest": ("kernel distance of the rest", 1.0),
+    "kernel distance of all": ("kernel distance of all drawn", 1.0),
+    "nearest class": ("the nearest class (%)", 100.0),
+    "other labels": ("other labels right (%)", 100.0),
+    "nearest label": ("label 9 right (%)", 100.0),
+    "forgotten class after relearning": ("the class after relearning (%)", 100.0),
+    "seconds": ("time (s)", 1.0),
+}
+
+
+def table(task: str, result: Result) -> str:
+    """All methods on one task, in Markdown: mean ± standard error over seeds."""
+    names, numbers = methods(result)
+    shown = [key for key in COLUMNS if any(key in row for row in numbers.values())]
+    head = ["method", "reads", "weight", *(COLUMNS[key][0] for key in shown), "λ", "status"]
+    rows = [head, ["---"] * len(head)]
+    untouched = [_cell(result["pretrained"].get(key), COLUMNS[key][1]) for key in shown]
+    rows.append(["*pretrained*", "", "", *untouched, "", ""])
+    for name in names:
+        row = numbers[name]
+        cells = [_cell(row[key], COLUMNS[key][1]) for key in shown]
+        multipliers = [m[0] for m in row["multipliers"] if m and m[0]]
+        lam = f"{np.mean(multipliers):.3g}" if multipliers else ""
+        status = ", ".join(sorted(set(row["status"]))) if multipliers else ""
+        if "diverged" in row["status"]:
+            status = "diverged"
+        rows.append([name, *NEEDS.get(name, ANCHORED), *cells, lam, status])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([f"## {TASKS[task]}", "", *lines, ""])
+
+
+def _cell(value: Any, scale: float) -> str:
+    """A number, or mean and standard error; a dash where too few images were left to measure."""
+    if value is None:
+        return "–"
+    first = value[0] if isinstance(value, list) else value
+    digits = 1 if scale > 1 or abs(first) > 4 else 3
+    if isinstance(value, list):
+        return f"{scale * value[0]:.{digits}f} ± {scale * value[1]:.{digits}f}"
+    return f"{scale * value:.{digits}f}"

@@ -226,7 +226,7 @@ class Experiment(NamedTuple):
 
 def experiments() -> dict[str, Experiment]:
     """All of them, by name; those on networks need torch."""
-    from figures import anchors, digits, divergences, networks
+    from figures import anchors, digit_classes, divergences, memorised, networks
 
     here = "figures/experiments.py"
     on_digits = (*DIGITS, "figures/digits.py")
@@ -242,9 +242,13 @@ def experiments() -> dict[str, Experiment]:
     found["figure4"] = Experiment(
         lambda key: networks.figure4(), (*NETWORKS, here, "figures/networks.py")
     )
-    found["data_unlearning"] = Experiment(digits.data_unlearning, on_digits)
+    found["data_unlearning"] = Experiment(
+        memorised.data_unlearning, (*on_digits, "figures/memorised.py")
+    )
     for task in ("conditional", "unconditional"):
-        found[task] = Experiment(partial(digits.forget_class, task), on_digits)
+        found[task] = Experiment(
+            partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")
+        )
     return found
 
 
