@@ -254,3 +254,17 @@ def test_langevin_steps_leave_an_exact_law_alone():
     assert abs(float(x.mean())) < 4 / 20_000**0.5
     assert float(x.var()) == pytest.approx(1, abs=0.05)
     assert not torch.equal(x, ul.ComposedModel(q, [q], [0.0]).sample(20_000, steps=100).double())
+
+
+def test_a_wrapped_prediction_that_is_no_denoiser_is_measured_by_its_samples():
+    """Guidance of two unit Gaussians is the Gaussian N(−1, 1): Lemma 3 would be told so, too."""
+    q, q1 = (ul.GaussianMixture([1.0], [mean], [1.0]).diffused() for mean in (0.0, 1.0))
+
+    def guided(x, t):
+        own = q.noise_prediction(x, t)
+        return own + (own - q1.noise_prediction(x, t))
+
+    model = ul.wrap(guided, q.schedule, 1, denoiser=False)
+    found = model.kl(q, samples=1024, seed=0)
+    assert not model.denoiser and model.kind == "point"
+    assert abs(float(found) - 0.5) < 4 * found.stderr + 0.02
