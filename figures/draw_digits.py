@@ -36,6 +36,11 @@ def curve(result: Result, kind: str) -> tuple[list[float], np.ndarray, np.ndarra
     return sorted(levels), table.mean(1), table.std(1, ddof=1) / table.shape[1] ** 0.5
 
 
+def levels_of(result: Result) -> list[float]:
+    """The thresholds of the constrained runs."""
+    return curve(result, "constrained")[0]
+
+
 def data_unlearning(result: Result, path: Path) -> Result:
     """How often the worst image comes back, against kernel distance: dual updates or one weight."""
     names = ["level", "worst share", "±", "kernel distance", "±", "worst similarity", "λ"]
@@ -89,6 +94,8 @@ def data_unlearning(result: Result, path: Path) -> Result:
             xscale="log",
             ylim=(0, None),
         )
+        axes[1].set_xticks(levels_of(result), [f"{level:.0f}" for level in levels_of(result)])
+        axes[1].minorticks_off()
         axes[1].legend()
         figure.savefig(path)
     for name in ("pretrained", "never planted"):
