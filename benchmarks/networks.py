@@ -71,7 +71,7 @@ def kills() -> dict[str, int]:
     command = [sys.executable, "-m", "pytest", "-q", "-k", "bit_identical", "tests/test_resume.py"]
     environment = os.environ | {"UNLEARNLAB_KILLS": str(KILLS)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return {"killed": KILLS, "differences": 0}
+    return {"killed": KILLS}  # a difference fails the test, and the benchmark with it
 
 
 MEASURES = {"stacking": stacking, "training": training, "kills": kills}
@@ -89,7 +89,7 @@ def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
             f"{faster:.1f} ×",
             faster >= 3,
         ),
-        ("… largest difference of a weight", "rounding", f"{apart:.0e}", apart < 1e-3),
+        ("… largest difference of a weight", "rounding", f"{apart:.0e}", apart < 1e-5),
         (
             "three-Gaussian score network, KL to the truth",
             "≤ 0.02 nats in 60 s",

@@ -78,7 +78,7 @@ def memorised_run(kind: str, level: float, seed: int) -> dict[str, Any]:
 
 
 def data_unlearning(key: str) -> dict[str, Any]:
-    """Figure 3: worst similarity to a forgotten image against kernel distance."""
+    """Figure 3: what comes back of the worst image, and how similar, against kernel distance."""
     jobs = {}
     for seed in SEEDS:
         for kind, levels in (("constrained", LEVELS), ("equal weights", WEIGHTS)):

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from . import baselines, metrics
 from .diffusion import DDPM, PointMass, finetune
+from .diffusion.lagrangians import DataObjective, ForwardKLObjective
 from .digits import load_classifier
 from .images import ImageFolder, contact_sheet, read_image, write_image
 from .problems import ForwardKL
 
-METHODS: dict[str, Any] = {
-    "primal-dual": finetune,
-    "naive": baselines.naive,
-    "neggrad": baselines.neggrad,
-    "siss": baselines.siss,
-    "erasediff": baselines.erasediff,
-    "vdu": baselines.vdu,
+METHODS: dict[str, type[DataObjective]] = {
+    "primal-dual": ForwardKLObjective,
+    "naive": baselines.Naive,
+    "neggrad": baselines.NegGrad,
+    "siss": baselines.SISS,
+    "erasediff": baselines.EraseDiff,
+    "vdu": baselines.VDU,
 }
-WITHOUT_DATA = ("neggrad", "vdu")
 DIGIT = (1, 8, 8)
 SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
 
@@ -69,16 +69,15 @@ def unlearn_images(
         )
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
     problem = ForwardKL(model, points, thresholds, relative=relative)
-    if method not in WITHOUT_DATA:
+    make = METHODS[method]
+    if make.uses_retained:
         options = {"data": images} | options
-    if method == "primal-dual":
+    if make.adapts:
         # A multiplier is of the order of its image's share of the data, and an image costs hundreds
         # of nats: a step by the relative violation.
         step = SHARE / max(1.0, float(problem.thresholds.mean()))
         options = {"dual_lr": step, "primal_steps": 1} | options
-    if method == "siss":
-        options = {"share": len(forget) / len(images)} | options
-    return METHODS[method](problem, model, evaluate=False, **options)
+    return finetune(problem, model, method=make, evaluate=False, **options)
 
 
 def report(
@@ -116,7 +115,8 @@ def report(
         real = images[index].to(forget[0])
         for name, model in (("before", run.problem.retain), ("after", run.student)):
             drawn = model.sample(len(index), seed=seed)
-            distance = metrics.kernel_distance(drawn, real.to(drawn), descriptor, subset=len(index))
+            subset = min(200, len(index))
+            distance = metrics.kernel_distance(drawn, real.to(drawn), descriptor, subset=subset)
             numbers[f"kernel distance {name}"] = float(distance)
     return numbers, contact_sheet(rows, scale=max(1, 64 // forget[0].shape[-1]))
 

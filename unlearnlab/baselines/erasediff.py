@@ -45,10 +45,6 @@ class EraseDiff(DataObjective):
             raise ValueError(f"rate must be positive; got {rate!r}")
         self.rate = rate
 
-    def attach(self, student: Any) -> None:
-        """Remember what the gradients are taken in."""
-        self.parameters = [p for p in student.parameters() if p.requires_grad]
-
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Retained error plus λ times the error against uniform noise on forgotten samples."""
         kept = self.errors(student, draws)[:, 0].mean(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,14 +10,22 @@ from torch import Tensor
 from ..diffusion.draws import Draws
 from ..diffusion.finetune import finetune
 from ..diffusion.lagrangians import DataObjective
+from ..problems import Problem
 
 
 class NegGrad(DataObjective):
-    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest."""
+    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest.
+
+    Args:
+        forget_clip: as of `ForwardKL`'s objective.
+    """
 
     adapts = False
     denoises = False
     uses_retained = False
+
+    def __init__(self, problems: Sequence[Problem], batch: int, *, forget_clip: float = 100.0):
+        super().__init__(problems, batch, forget_clip=forget_clip)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors of forgotten samples, with the opposite sign."""

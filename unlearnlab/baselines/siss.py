@@ -12,6 +12,7 @@ from ..diffusion.draws import Draws
 from ..diffusion.finetune import finetune
 from ..diffusion.lagrangians import DataObjective
 from ..diffusion.quadrature import square
+from ..diffusion.samples import DataSet
 from ..problems import Problem
 
 
@@ -23,6 +24,8 @@ class SISS(DataObjective):
     r = log N(m; αa, σ²)/N(m; αx, σ²), make one pass through the network serve both expectations.
     Without importance sampling there are two passes and w = 1: `ForwardKL`'s Lagrangian at
     λ = k/n, divided by 1 − k/n.
+
+    In one pass a round records the two weighted errors, not divergences.
 
     Args:
         importance: one pass with weights, or two.
@@ -52,7 +55,7 @@ class SISS(DataObjective):
     ):
         super().__init__(problems, batch, data=data, forget_clip=forget_clip)
         if share is None:
-            if not all(hasattr(one, "__len__") for one in self.forget):
+            if not all(isinstance(one, DataSet) for one in self.forget):
                 raise ValueError(
                     "share=None needs forgotten DataSets, whose samples can be counted; give "
                     f"share=k/n for {self.forget!r}"
@@ -67,10 +70,6 @@ class SISS(DataObjective):
         self.keep, self.drop = 1 / (1 - share), (1 + superfactor) * share / (1 - share)
         self.forgotten_data = torch.cat(self.data[1:])
         self.portions = torch.tensor([len(x) for x in self.data[1:]]).to(self.like.device)
-
-    def attach(self, student: Any) -> None:
-        """Remember what the gradients are taken in."""
-        self.parameters = [p for p in student.parameters() if p.requires_grad]
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The two terms, the second rescaled where asked."""

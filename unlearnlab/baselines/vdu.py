@@ -50,7 +50,7 @@ class VDU(DataObjective):
 
     def attach(self, student: Any) -> None:
         """Remember the pretrained parameters."""
-        self.parameters = [p for p in student.parameters() if p.requires_grad]
+        super().attach(student)
         self.pretrained = [p.detach().clone() for p in self.parameters]
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .model import DiffusionModel, Effort
 from .schedule import Schedule
 
-PIXELS = 1 << 16  # in one call of the network
+PIXELS, FEWEST = 1 << 16, 8  # numbers in one call of the network, and images at least
 TOLERANCE = 1e-3  # of the range of images
 OFFLINE = (
     "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
@@ -53,7 +53,7 @@ class DDPM(DiffusionModel, nn.Module):
             known = f"0 to {self.classes - 1}" if self.classes else "none: it is unconditional"
             raise ValueError(f"label must be one of the model's ({known}); got {label!r}")
         self.label = label
-        self.rows = max(1, PIXELS // self.dim)
+        self.rows = max(FEWEST, PIXELS // self.dim)
 
     @classmethod
     def from_pretrained(

@@ -252,6 +252,7 @@ def _identity(
         "problem": type(first).__name__,
         "options": {name: getattr(first, name) for name in first.options},
         "models": [repr(first.retain), *map(repr, first.forget)],
+        "forgotten samples": [_shown(getattr(one, "samples", None)) for one in first.forget],
         "thresholds": [one.thresholds.tolist() for one in problems],
         "method": method.__name__,
         "objective": {name: _shown(value) for name, value in options.items()},

@@ -146,8 +146,8 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
         """
         from .objective import Denoising  # which needs models
-        from .settings import Settings, make_accelerator, split_options
-        from .train import Loop
+        from .settings import Settings, split_options
+        from .train import unconstrained
 
         x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) < 20 or not torch.isfinite(x).all():
@@ -159,21 +159,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
         known, _ = split_options(settings, lambda: None)
         options = Settings(steps, lr, [seed] * self.members, **known)
-        none = torch.zeros(self.members, 0, device=self.device)
-        loop = Loop(
-            self.requires_grad_(True),
-            Denoising(self, self.members, batch, x),
-            options,
-            nn.Parameter(none),
-            none,
-            lambda constraints: constraints,
-            make_accelerator(self.device),
-            progress=progress,
-        )
-        trained = loop.run()
-        self.requires_grad_(False)
-        if trained.diverged:
-            raise ValueError(f"training diverged ({trained.diverged}): lower lr (now {lr})")
+        unconstrained(self, Denoising(self, self.members, batch, x), options, progress=progress)
         return self
 
     def for_training(self) -> ScoreNetwork:

@@ -79,8 +79,9 @@ class Objective(ABC):
         self.levels = Levels(like.schedule)
         self.tally = Tally()
 
-    def attach(self, student: Any) -> None:  # noqa: B027 - a hook
-        """See the student once, before training."""
+    def attach(self, student: Any) -> None:
+        """See the student once, before training: its parameters are what gradients are taken in."""
+        self.parameters = [p for p in student.parameters() if p.requires_grad]
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Prepare a round of primal steps; starts its tally."""

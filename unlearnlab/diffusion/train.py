@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import checkpoint
 from .draws import Draws
 from .objective import Measured, Objective, Tally
-from .settings import Settings
+from .settings import Settings, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
@@ -34,6 +34,27 @@ class Trained:
     multipliers: Tensor
     history: dict[str, Tensor]
     diverged: str | None = None
+
+
+def unconstrained(
+    student: Any, objective: Objective, settings: Settings, **options: Any
+) -> Trained:
+    """Train on an objective without multipliers; `options` are those of `Loop`.
+
+    Raises:
+        ValueError: it diverged.
+    """
+    none = torch.zeros(len(settings.seeds), 0, device=student.device)
+    accelerator = make_accelerator(student.device)
+    student.requires_grad_(True)
+    loop = Loop(
+        student, objective, settings, nn.Parameter(none), none, torch.neg, accelerator, **options
+    )
+    trained = loop.run()
+    student.requires_grad_(False)
+    if trained.diverged:
+        raise ValueError(f"training diverged ({trained.diverged}): lower lr (now {settings.lr})")
+    return trained
 
 
 @dataclass
