@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from figures.digit_classes import ANCHORED, NEEDS
+from figures.memorised import SHOWN
 from unlearnlab import plot
 
 Result = dict[str, Any]
-SHOWN = 1000.0  # nats: the level in pictures
 TASKS = {
     "conditional": "Asked for a 4, draw any other digit (conditional model)",
     "unconditional": "Draw no 4 any more (unconditional model)",
@@ -82,7 +82,9 @@ def data_unlearning(result: Result, path: Path) -> Result:
             textcoords="offset points",
             ha="right",
         )
-        axes[0].axvline(max(result["never planted"]["share"]), color="0.6", lw=0.8, ls=":")
+        share = max(result["never planted"]["share"])
+        axes[0].axvline(share, color="0.6", lw=0.8, ls=":")
+        axes[0].text(share, 0.45, " never planted", color="0.4", fontsize="small")
         axes[0].set(
             xlabel="share of noised copies that come back, worst image",
             ylabel="kernel distance to held-out digits",
@@ -105,18 +107,20 @@ def data_unlearning(result: Result, path: Path) -> Result:
 
 def reconstructions(result: Result, path: Path) -> Result:
     """Noised to step 400 and denoised, images come back before unlearning and not after it."""
-    runs = result["runs"]
+    kind, level, seed = SHOWN
+    shown = result["runs"][f"{kind} {level} seed {seed}"]
     columns = {
         "image": result["images"],
         "pretrained": result["pretrained"]["back"],
-        "constrained": runs[f"constrained {SHOWN} seed 0"]["back"],
+        "constrained": shown["back"],
         "never planted": result["never planted"]["back"],
     }
-    drawn = runs[f"constrained {SHOWN} seed 0"]["drawn"]
     with plot.style():
         figure, axes = plt.subplots(3, 6, figsize=(7.6, 3.9))
         for i, times in enumerate(result["planted"]):
-            pictures = [column[i] for column in columns.values()] + drawn[2 * i : 2 * i + 2]
+            pictures = [column[i] for column in columns.values()] + shown["drawn"][
+                2 * i : 2 * i + 2
+            ]
             for ax, picture in zip(axes[i], pictures, strict=True):
                 ax.imshow(picture, cmap="gray", vmin=-1, vmax=1)
                 ax.set(xticks=[], yticks=[])
@@ -124,7 +128,7 @@ def reconstructions(result: Result, path: Path) -> Result:
         for ax, name in zip(axes[0], [*columns, "other images", "it draws"], strict=True):
             ax.set_title(name, fontsize="small")
         figure.savefig(path)
-    return {"shown": f"threshold {SHOWN:.0f} nats, seed 0"}
+    return {"shown": f"threshold {level:.0f} nats, seed {seed}"}
 
 
 def methods(result: Result) -> tuple[list[str], Result]:

@@ -266,7 +266,7 @@ def main(only: list[str]) -> None:
         result = run(key)
         seconds = round(time.perf_counter() - start, 2)
         about = {
-            **provenance("numpy", "scipy", "torch"),
+            **provenance(),
             "seeds": SEEDS.get(name, "none: exact"),
             "seconds": seconds,
         }

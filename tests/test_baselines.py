@@ -207,6 +207,15 @@ def test_a_stopped_run_goes_on_to_the_same_end(name, tmp_path):
     assert float(whole.student.mean) != 0.5
 
 
+def test_a_run_is_not_continued_on_other_images(tmp_path):
+    """Two data sets of one shape: the same but for their numbers."""
+    options = {"steps": 5, "batch": 8, "evaluate": False, "folder": tmp_path}
+    baselines.neggrad(FU, Shifted(0.5), **options)
+    other = ul.ForwardKL(Q, [ul.DataSet(A + 1, SCHEDULE)], thresholds=[10.0])
+    with pytest.raises(ValueError, match="of another run: its forgotten samples"):
+        baselines.neggrad(other, Shifted(0.5), resume=True, **options)
+
+
 def test_forgetting_only_methods_draw_nothing_retained():
     class Silent(type(Q)):
         def sample(self, *args, **options):

@@ -23,7 +23,8 @@ def provenance(*packages: str) -> dict[str, Any]:
         model = next(
             (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model
         )
-    versions = {name: importlib.metadata.version(name) for name in ("unlearnlab", *packages)}
+    names = ("unlearnlab", "numpy", "scipy", "torch", *packages)
+    versions = {name: importlib.metadata.version(name) for name in names}
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{model}, {os.cpu_count()} cores, {platform.system()}",

@@ -269,4 +269,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         content = value.detach().cpu().contiguous().numpy().tobytes()
         return [list(value.shape), sha256(content).hexdigest()]
+    if (paths := getattr(value, "paths", None)) is not None:  # of an ImageFolder
+        return [repr(value), sha256("\n".join(map(str, paths)).encode()).hexdigest()]
     return repr(value)

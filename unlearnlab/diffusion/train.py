@@ -254,10 +254,7 @@ class Loop:
                 "primal": self.primal.state_dict()["state"] if self.trains else {},
                 "dual": {} if self.dual is None else self.dual.state_dict()["state"],
                 "multipliers": self.multipliers.detach(),
-                "history": {
-                    key: torch.stack(values) if values else torch.zeros(0)
-                    for key, values in self.history.items()
-                },
+                "history": self.stacked(),
             }
         )
 
@@ -294,8 +291,11 @@ class Loop:
             with torch.no_grad():
                 for p, averaged in zip(self.parameters, self.average, strict=True):
                     p.copy_(averaged)
-        history = {
+        return Trained(self.student, self.lagrange().detach().cpu(), self.stacked(), diverged)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """The history, a row per round."""
+        return {
             key: torch.stack(values) if values else torch.zeros(0, self.members)
             for key, values in self.history.items()
         }
-        return Trained(self.student, self.lagrange().detach().cpu(), history, diverged)
