@@ -165,3 +165,27 @@ def _strength(problem, multipliers):
         if problem.sense > 0 and isinstance(problem, ul.ReverseKL)
         else multipliers
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "multipliers", "excess"),
+    [
+        (ul.ReverseKL, [0.2, 0.3], lambda p, target: 0.5 * ul.kl(p, target)),
+        (ul.ForwardKL, [0.05, 0.1], lambda p, target: 0.85 * ul.kl(target, p)),
+        (ul.Likelihood, [2.0, 5.0], ul.kl),
+    ],
+)
+def test_what_a_density_loses_in_the_lagrangian(kind, multipliers, excess):
+    """L(p, λ) − D(λ) is (1 − Λ)KL(p‖p_λ), (1 − Λ)KL(p_λ‖p) or KL(p‖p_λ), whatever p is."""
+    mix = ul.GaussianMixture([0.5, 0.3, 0.2], [-3, 0, 3], [0.8, 0.6, 0.7]).on(GRID)
+    problem = kind(mix, [gaussian(0, 0.6), gaussian(3, 0.7)], thresholds=[1.1, 0.9])
+    target, dual = problem.target(multipliers), problem.dual_value(multipliers)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        wave = sum(rng.normal() * np.sin(k * GRID.axes[0] + rng.uniform(0, 6)) for k in (1, 2, 3))
+        p = GRID.density(np.log(mix.probabilities) + wave)
+        found = problem.evaluate(p)
+        violation = problem.sense * (problem.thresholds - found.constraints)
+        value = found.objective + np.dot(multipliers, violation)
+        assert excess(p, target) > 0.05
+        assert value - dual == pytest.approx(excess(p, target), abs=1e-9)
