@@ -125,7 +125,7 @@ def reconstructions(result: Result, path: Path) -> Result:
                 ax.imshow(picture, cmap="gray", vmin=-1, vmax=1)
                 ax.set(xticks=[], yticks=[])
             axes[i][0].set_ylabel(f"× {times}")
-        for ax, name in zip(axes[0], [*columns, "other draws", "of its own"], strict=True):
+        for ax, name in zip(axes[0], [*columns, "a draw", "a draw"], strict=True):
             ax.set_title(name, fontsize="small")
         figure.savefig(path)
     return {"shown": f"threshold {level:.0f} nats, seed {seed}"}
