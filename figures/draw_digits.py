@@ -154,7 +154,7 @@ def methods(result: Result) -> tuple[list[str], Result]:
 
 def _class_figure(result: Result, path: Path) -> Result:
     names, numbers = methods(result)
-    names.sort(key=lambda name: (_own(name), name))
+    names.reverse()  # the first on top
     shown = [key for key in PANELS if key in numbers[names[0]]]
     with plot.style():
         figure, axes = plt.subplots(1, len(shown), figsize=(2.5 * len(shown) + 1.6, 5), sharey=True)
@@ -168,6 +168,8 @@ def _class_figure(result: Result, path: Path) -> Result:
                 color = COLORS["constrained"] if _own(name) else COLORS["equal weights"]
                 ax.errorbar(mean, y, xerr=error, fmt="o", ms=5, capsize=2, color=color)
             ax.set(xlabel=label)
+            if (untouched := result["pretrained"].get(key)) is not None:
+                ax.axvline(scale * untouched, color="0.3", lw=0.8, ls=":")
             if scale == 1.0:
                 ax.set_xscale("symlog", linthresh=0.1)
                 ax.set_xticks([0, 0.1, 1, 5], ["0", "0.1", "1", "5"])
@@ -175,7 +177,7 @@ def _class_figure(result: Result, path: Path) -> Result:
                 ax.set_xlim(-4, 104)
             ax.grid(axis="y", lw=0.4)
         axes[0].set_yticks(range(len(names)), names)
-        axes[0].set_title("blue: constrained; orange: baselines", loc="left", fontsize="small")
+        axes[0].set_title("blue: constrained; orange: baselines; dotted: before", loc="left", fontsize="small")
         figure.savefig(path)
     return {"pretrained": result["pretrained"], "methods": numbers}
 
@@ -217,18 +219,19 @@ def table(task: str, result: Result) -> str:
     """All methods on one task, in Markdown: mean ± standard error over seeds."""
     names, numbers = methods(result)
     shown = [key for key in COLUMNS if any(key in row for row in numbers.values())]
-    head = ["method", "reads", "weight", *(COLUMNS[key][0] for key in shown), "λ", "status"]
+    head = ["method", "reads", "weight", *(COLUMNS[key][0] for key in shown), "λ", "status (runs)"]
     rows = [head, ["---"] * len(head)]
     untouched = [_cell(result["pretrained"].get(key), COLUMNS[key][1]) for key in shown]
     rows.append(["*pretrained*", "", "", *untouched, "", ""])
     for name in names:
         row = numbers[name]
         cells = [_cell(row[key], COLUMNS[key][1]) for key in shown]
-        multipliers = [m[0] for m in row["multipliers"] if m and m[0]]
-        lam = f"{np.mean(multipliers):.3g}" if multipliers else ""
-        status = ", ".join(sorted(set(row["status"]))) if multipliers else ""
-        if "diverged" in row["status"]:
-            status = "diverged"
+        lam = f"{np.mean([m[0] for m in row['multipliers']]):.3g}" if _own(name) else ""
+        ends = sorted(set(row["status"])) if _own(name) else []
+        counted = [f"{end} ({row['status'].count(end)})" for end in ends]
+        if not counted and (failed := row["status"].count("diverged")):
+            counted = [f"diverged ({failed})"]
+        status = ", ".join(counted)
         rows.append([name, *NEEDS.get(name, ANCHORED), *cells, lam, status])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([f"## {TASKS[task]}", "", *lines, ""])
