@@ -105,7 +105,7 @@ def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
     for name in ("RU primal-dual", "FU primal-dual", "LU primal-dual", "LU tilt"):
         lines.append((f"{name}, evaluated", "≤ 60 s", f"{train[name]:.0f} s", train[name] <= 60))
     for name in ("LU primal-dual of a network", "LU tilt of a network"):
-        lines.append((f"{name}, evaluated", "–", f"{train[name]:.0f} s", None))
+        lines.append((f"{name}, evaluated", "", f"{train[name]:.0f} s", None))
     killed = got["kills"]["killed"]
     lines.append((f"{killed} SIGKILLs, then resumed", "bit for bit equal", "equal", True))
     return lines
