@@ -174,10 +174,14 @@ def _class_figure(result: Result, path: Path) -> Result:
                 ax.set_xscale("symlog", linthresh=0.1)
                 ax.set_xticks([0, 0.1, 1, 5], ["0", "0.1", "1", "5"])
             else:
-                ax.set_xlim(-4, 104)
+                most = max(100 * sum(numbers[name][key]) for name in names)
+                top = 100 if most > 50 else 10 * np.ceil(most / 10)
+                ax.set_xlim(-0.04 * top, 1.04 * top)
             ax.grid(axis="y", lw=0.4)
         axes[0].set_yticks(range(len(names)), names)
-        axes[0].set_title("blue: constrained; orange: baselines; dotted: before", loc="left", fontsize="small")
+        axes[0].set_title(
+            "blue: constrained; orange: baselines; dotted: before", loc="left", fontsize="small"
+        )
         figure.savefig(path)
     return {"pretrained": result["pretrained"], "methods": numbers}
 
