@@ -35,6 +35,7 @@ _HOME = {
     "ReverseKL": "problems",
     "Solution": "solution",
     "SupportError": "errors",
+    "TextToImage": "stable_diffusion",
     "boundary_pairs": "lyapunov",
     "certify": "certificate",
     "kl": "model",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from .model import kl
     from .problems import ForwardKL, Likelihood, Problem, ReverseKL
     from .solution import Solution
+    from .stable_diffusion import TextToImage
     from .verify import verify
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import finite_vector
 from .model import DiffusionModel, require_family
+from .quadrature import predict_all
 from .schedule import whole
 
 
@@ -47,11 +48,11 @@ class ComposedModel(DiffusionModel):
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(1 + Σu)ε̂_q − Σu_iε̂_{q_i}."""
-        own = self.retain.noise_prediction(x_t, t)
+        used = [i for i, scale in enumerate(self.guidance) if scale]
+        own, *others = predict_all([self.retain, *(self.forget[i] for i in used)], x_t, t)
         total = own
-        for scale, other in zip(self.guidance.tolist(), self.forget, strict=True):
-            if scale:
-                total = total + scale * (own - other.noise_prediction(x_t, t))
+        for i, other in zip(used, others, strict=True):
+            total = total + float(self.guidance[i]) * (own - other)
         return total
 
     def __repr__(self) -> str:

@@ -181,7 +181,9 @@ def _student(student: Any, problems: list[Problem], method: Any) -> Any:
             f"student.stack({len(problems)})"
         )
     pupil: Any = student
-    return pupil.for_training()
+    pupil = pupil.for_training()
+    pupil.condition(retain)
+    return pupil
 
 
 class _Composed(ComposedModel, nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from .composed import ComposedModel
 from .draws import Draws
 from .likelihoods import log_likelihoods
 from .objective import Denoising, Objective
-from .quadrature import predict
+from .quadrature import predict, predict_all
 from .schedule import whole
 
 LARGEST_SUM = 0.99  # of RU's multipliers: at 1 the Lagrangian has no minimiser
@@ -64,9 +64,9 @@ class ReverseKLObjective(Lagrangian):
         t = self.levels.draw(draws, self.batch)
         x_t = self.retain.schedule.noised(self.x, t, self.noise(draws))
         own = student(x_t, t)
-        deviation = self.gap(own, predict(self.retain, x_t, t))
-        others = [self.gap(own, predict(other, x_t, t)) for other in self.forget]
-        separations = torch.stack(others, -1)
+        others = predict_all([self.retain, *self.forget], x_t, t)
+        deviation, *apart = (self.gap(own, other) for other in others)
+        separations = torch.stack(apart, -1)
         self.tally.add(torch.cat([deviation[..., None], separations], -1))
         return deviation, separations
 
@@ -190,14 +190,24 @@ class ForwardKLObjective(DataObjective):
         yield errors[:, 0].mean(1) - (multipliers * self.forgotten(errors)).sum(1)
 
 
+class Passed(NamedTuple):
+    """A transition from x_t to x_s, the retained ε̂ at x_t, and its (K, B) KL."""
+
+    step: sampling.Step
+    x_t: Tensor
+    retained: Tensor
+    x_s: Tensor
+    divergence: Tensor
+
+
 class LikelihoodObjective(Lagrangian):
     """Algorithm D.3: policy gradient of KL(p‖q) + λᵀE_p[ℓ] over DDPM chains, eqs. (35)–(37).
 
     ∇E[c(x_0)] = E[c(x_0)Σ_s∇log p_θ(x_{s'}|x_s)], eq. (36). The cost c of a transition is what
     comes after it, λᵀℓ(x_0) and the later terms of the path KL, less the mean of the other chains;
-    the KL of the transition itself is differentiated. The chain is run twice with the same noise,
-    to know the costs and then to differentiate step by step: memory does not grow with the steps.
-    The last transition is deterministic and has neither term.
+    the KL of the transition itself is differentiated. The chain is run first, to know the costs,
+    and then differentiated transition by transition at the same points: of every one only tensors
+    of the size of the samples are kept. The last one is deterministic and has neither term.
 
     Args:
         sampling_steps: of the chain.
@@ -213,42 +223,45 @@ class LikelihoodObjective(Lagrangian):
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
-        total = torch.zeros(self.members, self.batch).to(draws.like)
-        with torch.no_grad():
-            for _, x, divergence, _ in self.chain(student, draws):
-                total += divergence
-                last = x
-        final = self.likelihoods(last)
+        taken = list(self.chain(student, draws))
+        total = torch.stack([one.divergence for one in taken]).sum(0)
+        final = self.likelihoods(taken[-1].x_s)
         self.tally.add(torch.cat([total[..., None], final], -1))
         ahead = total + (multipliers[:, None] * final).sum(-1)
-        again = Draws(draws.seeds, *draws.key, like=draws.like)
         n = self.batch
-        for _, _, divergence, log_probability in self.chain(student, again):
-            ahead = ahead - divergence.detach()
+        for step, x_t, retained, x_s, passed in taken[:-1]:
+            own = student(x_t, self.times(step))
+            divergence = self.divergence(step, own, retained)
+            ahead = ahead - passed
             advantage = (ahead - ahead.mean(1, keepdim=True)) * n / (n - 1)
-            if log_probability is not None:
-                yield (advantage * log_probability + divergence).mean(1)
+            log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
+            yield (advantage * log_probability + divergence).mean(1)
 
-    def chain(
-        self, student: Any, draws: Draws
-    ) -> Iterator[tuple[sampling.Step, Tensor, Tensor, Tensor | None]]:
-        """(transition, x_s, (K, B) KL of the transition, (K, B) log p(x_s|x_t)) as it unfolds."""
-        schedule = self.retain.schedule
+    def chain(self, student: Any, draws: Draws) -> Iterator[Passed]:
+        """The students' chain as it unfolds, without gradients."""
         x = self.noise(draws)
-        for step in sampling.chain(schedule, "ddpm", self.sampling_steps, spacing="log_snr"):
-            times = torch.full((len(x),), step.t, device=x.device)
-            own = student(x, times)
+        chain = sampling.chain(self.retain.schedule, "ddpm", self.sampling_steps, spacing="log_snr")
+        for step in chain:
+            times = self.times(step)
+            with torch.no_grad():
+                own = student(x, times)
+            x_s = step.mean(x, own)
             if step.spread == 0:
-                x = step.mean(x, own.detach())
-                yield step, x, torch.zeros(self.members, self.batch).to(x), None
+                yield Passed(step, x, own, x_s, torch.zeros(self.members, self.batch).to(x))
                 continue
-            gap = (own - predict(self.retain, x, times)).flatten(1).square().sum(1)
-            divergence = self.split(step.turn**2 / (2 * step.spread**2) * gap)
-            noise = self.noise(draws)
-            x_s = step.mean(x, own.detach()) + step.spread * noise
-            log_probability = self.split(sampling.log_transition(step, x, own, x_s))
+            retained = predict(self.retain, x, times)
+            x_s = x_s + step.spread * self.noise(draws)
+            yield Passed(step, x, retained, x_s, self.divergence(step, own, retained))
             x = x_s
-            yield step, x, divergence, log_probability
+
+    def divergence(self, step: sampling.Step, own: Tensor, retained: Tensor) -> Tensor:
+        """(K, B) KL of a transition, ‖μ_θ − μ_q‖²/(2 spread²)."""
+        gap = (own - retained).flatten(1).square().sum(1)
+        return self.split(step.turn**2 / (2 * step.spread**2) * gap)
+
+    def times(self, step: sampling.Step) -> Tensor:
+        """(K·B,) the timestep of a transition."""
+        return torch.full((self.members * self.batch,), step.t, device=self.like.device)
 
     def likelihoods(self, x: Tensor) -> Tensor:
         """(K, B, m) ℓ_i(x_0)."""

@@ -96,6 +96,20 @@ class DiffusionModel(ABC):
         """ε̂ (B, *shape) of x_t (B, *shape) at timesteps t (B,) in 0, ..., T − 1."""
 
     @property
+    def network(self) -> Any:
+        """What predicts its noise: models that share it are evaluated in one call."""
+        return self
+
+    def noise_predictions(
+        self, models: Sequence[DiffusionModel], x_t: Tensor, t: Tensor
+    ) -> list[Tensor]:
+        """ε̂ (B, *shape) of several models with this network, at the same points."""
+        return [one.noise_prediction(x_t, t) for one in models]
+
+    def condition(self, retain: Any) -> None:  # noqa: B027 a hook
+        """Called on a student before training, so that it can draw what q is asked for."""
+
+    @property
     def space(self) -> Space:
         """Shape, schedule, dtype and device."""
         return Space(self.shape, self.schedule, self.dtype, self.device)

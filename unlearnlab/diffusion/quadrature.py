@@ -44,6 +44,30 @@ def predict(model: DiffusionModel | Gaussian, x_t: Tensor, t: Tensor) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
+def predict_all(
+    models: Sequence[DiffusionModel | Gaussian], x_t: Tensor, t: Tensor
+) -> list[Tensor]:
+    """ε̂ of several models at the same points; those that share a network in one call."""
+    groups: dict[int, list[int]] = {}
+    for i, model in enumerate(models):
+        groups.setdefault(id(getattr(model, "network", model)), []).append(i)
+    found: dict[int, Tensor] = {}
+    for places in groups.values():
+        first: Any = models[places[0]]
+        if len(places) == 1:
+            found[places[0]] = predict(first, x_t, t)
+            continue
+        together = [models[i] for i in places]
+        size = max(1, first.rows // len(places))
+        with torch.no_grad():
+            parts = [
+                first.noise_predictions(together, x, s)
+                for x, s in zip(x_t.split(size), t.split(size), strict=True)
+            ]
+        found.update(zip(places, map(torch.cat, zip(*parts, strict=True)), strict=True))
+    return [found[i] for i in range(len(models))]
+
+
 def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian) -> None:
     """Refuse numbers that a noise prediction has spoilt."""
     bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(1).sum())
@@ -89,8 +113,8 @@ def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Esti
 
 def _deviation(p: DiffusionModel, q: DiffusionModel, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """(B,) ‖ε̂_p − ε̂_q‖² at x noised to t."""
-    x_t = p.schedule.noised(x, t, noise)
-    return square(predict(p, x_t, t) - predict(q, x_t, t))
+    own, other = predict_all([p, q], p.schedule.noised(x, t, noise), t)
+    return square(own - other)
 
 
 def log_ratios(
@@ -125,10 +149,8 @@ def log_ratios(
             eps = _noise(lattice, len(some) * replicates, generator).reshape(-1, *p.shape).to(x)
             times = torch.full((len(eps),), t, device=x.device)
             x_t = p.schedule.noised(some.repeat_interleave(len(eps) // len(some), 0), times, eps)
-            own = square(eps - predict(p, x_t, times))
-            gains = torch.stack(
-                [square(eps - predict(other, x_t, times)) - own for other in others], 1
-            )
+            own, *errors = (square(eps - one) for one in predict_all([p, *others], x_t, times))
+            gains = torch.stack(errors, 1) - own[:, None]
             means = gains.reshape(len(some), replicates, -1, len(others)).mean(2)
             totals[start : start + at_once] += weight * means
             if k in (0, len(nodes) - 1):

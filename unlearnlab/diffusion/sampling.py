@@ -48,8 +48,8 @@ def chain(
 
     With ᾱ = α², s the timestep after t (clean after the last) and ε̂ the noise prediction:
     x̂ = (x_t − σ_tε̂)/α_t, spread² = η²(σ_s²/σ_t²)(1 − ᾱ_t/ᾱ_s) and x_s has mean
-    α_sx̂ + (σ_s² − spread²)^½ ε̂. The last transition is deterministic. With `start`, the chain
-    begins at this timestep and takes those of the `steps` that lie below it.
+    α_sx̂ + (σ_s² − spread²)^½ ε̂. The last transition is deterministic, to where the schedule ends.
+    With `start`, the chain begins at this timestep and takes those of the `steps` below it.
 
     Raises:
         ValueError: an unknown sampler, or more steps than the schedule has.
@@ -59,10 +59,12 @@ def chain(
     visited = schedule.timesteps(steps, spacing=spacing)
     if start is not None:
         visited = [start, *(t for t in visited if t < start)]
-    bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [1.0]
-    transitions = []
+    bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [schedule.last_signal**2]
+    transitions: list[Step] = []
     for t, bar, after in zip(visited, bars, bars[1:], strict=False):
         variance = CHURN[sampler] ** 2 * (1 - after) / (1 - bar) * (1 - bar / after)
+        if len(transitions) + 1 == len(visited):
+            variance = 0.0
         keep = math.sqrt(after / bar)
         turn = math.sqrt(max(1 - after - variance, 0.0)) - keep * math.sqrt(1 - bar)
         transitions.append(Step(t, keep, turn, math.sqrt(variance)))

@@ -38,6 +38,8 @@ class Schedule:
         spacing: which timesteps a shorter sampler visits: "leading", "trailing" or "linspace", as
             in diffusers' schedulers, or "log_snr".
         steps_offset: added to "leading" timesteps (1 for Stable Diffusion).
+        ends_clean: whether the last transition of a sampler goes to the clean sample; else to
+            timestep 0, as Stable Diffusion's schedulers do (set_alpha_to_one=False).
 
     Raises:
         ValueError: betas outside (0, 1), or an unknown spacing.
@@ -55,6 +57,7 @@ class Schedule:
         *,
         spacing: str = "leading",
         steps_offset: int = 0,
+        ends_clean: bool = True,
     ):
         values = np.linspace(1e-4, 0.02, 1000) if betas is None else betas
         beta = np.asarray(values, dtype=np.float64)
@@ -70,7 +73,8 @@ class Schedule:
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
-        self._key = (beta.tobytes(), spacing, steps_offset)
+        self.last_signal = 1.0 if ends_clean else float(self.alphas_cumprod[0]) ** 0.5
+        self._key = (beta.tobytes(), spacing, steps_offset, ends_clean)
         self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -93,7 +97,12 @@ class Schedule:
         spacing = config.get("timestep_spacing", "leading")
         given = config.get("trained_betas")  # in full precision, which the scheduler's are not
         betas = scheduler.betas.double().numpy() if given is None else given
-        return cls(betas, spacing=spacing, steps_offset=config.get("steps_offset", 0))
+        return cls(
+            betas,
+            spacing=spacing,
+            steps_offset=config.get("steps_offset", 0),
+            ends_clean=config.get("set_alpha_to_one", True),
+        )
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

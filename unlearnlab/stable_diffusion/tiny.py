@@ -1,0 +1,108 @@
+"""The parts of the tiny pipeline, untrained: a Stable Diffusion 1.x in everything but size."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from .scenes import SIZE, words
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+LONGEST = 16  # tokens of a prompt
+WIDTH = 96  # of the text encoder
+LATENT = 8  # latents are 4 × 8 × 8
+
+
+def tokenizer() -> Any:
+    """CLIP's byte-pair tokenizer, with merges that make every word of the captions one token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    pairs = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    pairs.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        special_tokens=[START, END],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    pairs.train_from_iterator(words(), trainer)
+    learned = json.loads(pairs.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=LONGEST)
+
+
+def text_encoder(tokens: Any, seed: int) -> Any:
+    """A CLIPTextModel of 0.16 M parameters."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=LONGEST,
+        projection_dim=WIDTH,
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CLIPTextModel(config)
+
+
+def autoencoder(seed: int) -> Any:
+    """An AutoencoderKL of 1.5 M parameters: 3 × 32 × 32 to 4 × 8 × 8."""
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(24, 48, 96),
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=8,
+            sample_size=SIZE,
+        )
+
+
+def unet(seed: int) -> Any:
+    """A UNet2DConditionModel of 2.4 M parameters with cross-attention at both resolutions."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2DConditionModel(
+            sample_size=LATENT,
+            in_channels=4,
+            out_channels=4,
+            layers_per_block=1,
+            block_out_channels=(48, 96),
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=16,
+        )
+
+
+def scheduler() -> Any:
+    """DDIM with the noise schedule of Stable Diffusion 1.x."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
