@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..diffusion.schedule import whole
@@ -72,10 +73,7 @@ class LoRA(Prompt, nn.Module):
         """A copy with parameters of its own to train; the pipeline's weights stay shared."""
         pupil = copy.copy(self)
         pupil._modules = dict(self._modules)
-        shared = {id(t): t for t in _frozen(self.unet)}
-        pupil.unet = copy.deepcopy(self.unet, shared)
-        for name, p in pupil.unet.named_parameters():
-            p.requires_grad_("lora_" in name)
+        pupil.unet = _trainable(_shared(self.unet))
         return pupil
 
     @property
@@ -99,6 +97,24 @@ class LoRA(Prompt, nn.Module):
             safe_serialization=True,
         )
 
+    @classmethod
+    def load(
+        cls, source: TextToImage, folder: str | os.PathLike[str], *, text: str | None = None
+    ) -> LoRA:
+        """A student from its file; see `TextToImage.load_lora`."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"folder {str(folder)!r} holds no {FILE}")
+        unet = _shared(source.pipeline.unet)
+        try:
+            unet.load_lora_adapter(load_file(path), prefix="unet", adapter_name="default")
+        except (RuntimeError, ValueError, KeyError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise ValueError(f"{path} is of another network than {source!r} ({line})") from None
+        if not getattr(unet, "peft_config", None):
+            raise ValueError(f"{path} is of another network than {source!r}: it changes nothing")
+        return cls(source, text=text, unet=_trainable(unet))
+
     def scale(self, factor: float) -> None:
         """Set s, how much of the change is applied: 0 is the pipeline, 1 the student."""
         if not 0 <= factor < float("inf"):
@@ -110,17 +126,24 @@ class LoRA(Prompt, nn.Module):
         return f"LoRA({self.text!r}, {size} parameters)"
 
 
-def _frozen(unet: Any) -> list[Tensor]:
-    """All tensors of a UNet but the low-rank ones."""
-    own = [p for name, p in unet.named_parameters() if "lora_" not in name]
-    return [*own, *unet.buffers()]
+def _shared(unet: Any) -> Any:
+    """A copy of a UNet that shares all its tensors but the low-rank ones."""
+    kept = [p for name, p in unet.named_parameters() if "lora_" not in name]
+    return copy.deepcopy(unet, {id(t): t for t in [*kept, *unet.buffers()]})
+
+
+def _trainable(unet: Any) -> Any:
+    """The UNet, of whose parameters only the low-rank ones are trained."""
+    for name, p in unet.named_parameters():
+        p.requires_grad_("lora_" in name)
+    return unet
 
 
 def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int) -> Any:
     """A UNet that shares all weights with the given one, and has low-rank changes besides."""
     from peft import LoraConfig
 
-    student = copy.deepcopy(unet, {id(t): t for t in _frozen(unet)})
+    student = _shared(unet)
     names = [
         name
         for name, layer in unet.named_modules()
@@ -131,6 +154,4 @@ def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=names))
-    for name, p in student.named_parameters():
-        p.requires_grad_("lora_" in name)
-    return student
+    return _trainable(student)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from .prompt import Prompt
 
 TINY = Path(__file__).parent / "weights" / "tiny"
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-CLOSED = 1000  # a vocabulary smaller than this has whole words only
+CLOSED = 1000  # a vocabulary smaller than this knows whole words only
 OTHER_KINDS = {
     "StableDiffusionXLPipeline": "Stable Diffusion XL, with two text encoders",
     "StableDiffusion3Pipeline": "Stable Diffusion 3, a transformer trained by flow matching",
@@ -41,6 +44,7 @@ class TextToImage:
         pipeline: the same.
         shape: of a latent, (channels, height, width).
         schedule: the noise schedule of its scheduler.
+        words: all it knows, where its vocabulary is closed; else empty.
 
     Raises:
         ValueError: a pipeline of another kind, or without one of its parts.
@@ -57,6 +61,7 @@ class TextToImage:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         self.shape = (pipeline.unet.config.in_channels, *sides)
         self.schedule = Schedule.from_scheduler(pipeline.scheduler)
+        self.words = _words(pipeline.tokenizer)
         self._states: dict[str, Tensor] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
@@ -77,11 +82,10 @@ class TextToImage:
             FileNotFoundError: no such folder, and no such model on the hub or no way to reach it.
             ValueError: a pipeline of another kind, or weights that are not safetensors.
         """
-        from diffusers import DiffusionPipeline, StableDiffusionPipeline
-
         path = TINY if str(name) == "tiny" else name
-        with warnings.catch_warnings():  # of the hub's client, about diffusers' own calls
-            warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`", UserWarning)
+        with _quiet():
+            from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
             try:
                 config = DiffusionPipeline.load_config(str(path))
             except (OSError, ValueError) as error:
@@ -94,9 +98,7 @@ class TextToImage:
             if missing:
                 raise ValueError(f"{str(name)!r} has no {', '.join(missing)}")
             try:
-                pipeline = StableDiffusionPipeline.from_pretrained(
-                    str(path), torch_dtype=dtype, use_safetensors=True
-                )
+                pipeline = StableDiffusionPipeline.from_pretrained(str(path), use_safetensors=True)
             except (OSError, ValueError) as error:
                 line = str(error).strip().splitlines()[0]
                 raise ValueError(
@@ -104,7 +106,7 @@ class TextToImage:
                     "can be trusted (save_pretrained(..., safe_serialization=True))"
                 ) from None
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline.to(device), str(name))
+        return cls(pipeline.to(device, dtype), str(name))
 
     @property
     def device(self) -> torch.device:
@@ -134,6 +136,15 @@ class TextToImage:
         """A student to train, drawing what the retained prompt asks for; see `LoRA`."""
         return LoRA(self, rank=rank, **options)
 
+    def load_lora(self, folder: str | os.PathLike[str], **options: Any) -> LoRA:
+        """A student that `LoRA.save` or diffusers wrote.
+
+        Raises:
+            FileNotFoundError: no `pytorch_lora_weights.safetensors` in the folder.
+            ValueError: the weights are of another network.
+        """
+        return LoRA.load(self, folder, **options)
+
     def states(self, text: str) -> Tensor:
         """(tokens, width) what the text encoder makes of a prompt; computed once."""
         if text not in self._states:
@@ -146,18 +157,15 @@ class TextToImage:
         """(1, longest) token numbers."""
         tokenizer = self.pipeline.tokenizer
         pieces = tokenizer.tokenize(text)
-        if len(tokenizer) < CLOSED:
-            words = set(text.lower().split())
-            unknown = sorted(w for w in words if tokenizer.tokenize(w) != [f"{w}</w>"])
-            if unknown:
-                known = sorted(v[:-4] for v in tokenizer.get_vocab() if len(v) > 5)
-                raise ValueError(
-                    f"prompt {text!r} has words that {self.name!r} has never seen: "
-                    f"{', '.join(unknown)}; it knows {', '.join(known)}"
-                )
+        unknown = sorted(set(text.lower().split()) - self.words) if self.words else []
+        if unknown:
+            raise ValueError(
+                f"prompt {text!r} has words that {self.name!r} has never seen: "
+                f"{', '.join(unknown)}; it knows {', '.join(sorted(self.words))}"
+            )
         longest = tokenizer.model_max_length
         if len(pieces) > longest - 2:
-            cut = tokenizer.convert_tokens_to_string(pieces[longest - 2 :]).strip()
+            cut = "".join(pieces[longest - 2 :]).replace("</w>", " ").strip()
             raise ValueError(
                 f"prompt {text!r} has {len(pieces)} tokens, and the text encoder reads "
                 f"{longest - 2}: shorten it; {cut!r} would be cut off"
@@ -193,6 +201,37 @@ class TextToImage:
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))
         return f"TextToImage({self.name!r}, latents {size})"
+
+
+def _words(tokenizer: Any) -> set[str]:
+    """The words of a closed vocabulary: tokens that end a word and no longer token."""
+    if len(tokenizer) >= CLOSED:
+        return set()
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    ends = {right for _, right in merges}
+    return {v[:-4] for v in tokenizer.get_vocab() if v.endswith("</w>") and v not in ends}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and remarks of the libraries while they load a model."""
+    import transformers
+    from diffusers.utils import logging as diffusers_log
+
+    log = transformers.logging
+    before, bars = log.get_verbosity(), diffusers_log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    diffusers_log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():  # of the hub's client, about diffusers' own calls
+            warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`", UserWarning)
+            yield
+    finally:
+        log.set_verbosity(before)
+        log.enable_progress_bar()
+        if bars:
+            diffusers_log.enable_progress_bar()
 
 
 def _require_kind(kind: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,22 +17,39 @@ LATENT = 8  # latents are 4 × 8 × 8
 
 
 def tokenizer() -> Any:
-    """CLIP's byte-pair tokenizer, with merges that make every word of the captions one token."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    """CLIP's byte-pair tokenizer, for which every word of the captions is one token."""
     from transformers import CLIPTokenizer
 
-    pairs = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
-    pairs.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        special_tokens=[START, END],
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    pairs.train_from_iterator(words(), trainer)
-    learned = json.loads(pairs.to_str())["model"]
-    merges = [tuple(pair) for pair in learned["merges"]]
-    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=LONGEST)
+    merges = _merges()
+    letters = sorted({piece for word in words() for piece in _letters(word)})
+    pieces = dict.fromkeys([START, END, *letters, *("".join(pair) for pair in merges)])
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LONGEST)
+
+
+def _letters(word: str) -> list[str]:
+    return [*word[:-1], f"{word[-1]}</w>"]
+
+
+def _merges() -> list[tuple[str, str]]:
+    """Merges that build each word from its left, letter by letter.
+
+    A word within which the first two letters of another occur ("photo", and "horse") comes first:
+    byte-pair encoding takes the earliest merge that it finds anywhere in a word.
+    """
+    before: dict[str, set[str]] = {word: set() for word in words()}
+    for word in before:
+        pairs = set(pairwise(_letters(word)[1:]))
+        for other in before:
+            if other != word and tuple(_letters(other)[:2]) in pairs:
+                before[other].add(word)
+    merges: dict[tuple[str, str], None] = {}
+    for word in TopologicalSorter(before).static_order():
+        first, *others = _letters(word)
+        for letter in others:
+            merges[first, letter] = None
+            first += letter
+    return list(merges)
 
 
 def text_encoder(tokens: Any, seed: int) -> Any:
