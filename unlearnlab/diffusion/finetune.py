@@ -45,6 +45,7 @@ def finetune(
     evaluate: bool = True,
     accelerator: Any = None,
     progress: bool | None = None,
+    watch: Callable[[Loop], None] | None = None,
     **options: Any,
 ) -> Any:
     """Train a student on an unlearning problem.
@@ -72,6 +73,8 @@ def finetune(
         folder: where to keep a checkpoint. With `resume`, a run found there is continued.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
+        progress: a bar; None shows it on a terminal alone.
+        watch: called after every round with the `Loop`: its `round`, `history` and `student`.
         options: primal_steps, accumulation, average, warmup, clip, save_every of `Settings`; and
             those of the objective: sampling_steps (D.1, D.3, E.3), data and forget_clip (D.2), pool
             (tilt).
@@ -82,6 +85,7 @@ def finetune(
     Raises:
         TypeError, ValueError: models that do not fit together, named; a folder that holds another
             run; an unknown method or option.
+        MemoryError: a step did not fit; the last checkpoint is kept.
 
     Source: [K] Appendices D and E.3.
     """
@@ -118,6 +122,7 @@ def finetune(
         _folder(folder, resume),
         _identity(problems, make, pupil, how, batch, rest, dual, start),
         progress,
+        watch,
     )
     trained = loop.run()
     return runs_of(problem, problems, trained, goal, dual is None, evaluate)

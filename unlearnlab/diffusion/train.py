@@ -68,6 +68,7 @@ class Loop:
         multipliers: (K, m) λ·scale, a parameter of `dual`.
         violation: (K, m) constraint values → scaled violations, positive where violated.
         scale: (K, m) what multipliers are multiplied by for the dual optimiser.
+        watch: called with this loop after every round, such as to log its history.
     """
 
     student: Any
@@ -81,6 +82,7 @@ class Loop:
     folder: Path | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     progress: bool | None = None
+    watch: Callable[[Any], None] | None = None
 
     def __post_init__(self) -> None:
         trained: list[Any] = [self.student, self.objective.extras or nn.Module()]
@@ -123,13 +125,31 @@ class Loop:
         )
         with bar:
             while self.round < self.rounds:
-                reason = self.one_round()
+                reason = self.attempted()
                 if reason:
                     return self.stopped(reason)
                 bar.update()
+                if self.watch is not None:
+                    self.watch(self)
                 if self.round % self.settings.save_every == 0 or self.round == self.rounds:
                     self.save()
         return self.trained(None)
+
+    def attempted(self) -> str | None:
+        """A round; where memory runs out, advice in place of the allocator's message."""
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        try:
+            return self.one_round()
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                raise
+            kept = "" if self.folder is None else f"; the checkpoint in {self.folder} is kept"
+            raise MemoryError(
+                f"out of memory in round {self.round}: lower batch and raise accumulation by as "
+                "much, use fewer sampling_steps, load the model in half precision, or call "
+                f"enable_gradient_checkpointing() on its UNet{kept}"
+            ) from error
 
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""

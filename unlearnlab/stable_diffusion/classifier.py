@@ -40,6 +40,12 @@ class AttributeClassifier(nn.Module):
             return torch.cat([self(part) for part in images.split(512)]) > 0
 
 
+def rates_of(images: Tensor, classifier: AttributeClassifier) -> dict[str, float]:
+    """The share of images that have each attribute."""
+    found = classifier.attributes(images).double().mean(0).tolist()
+    return dict(zip(ATTRIBUTES, found, strict=True))
+
+
 def load_classifier(*, device: str | torch.device = "cpu") -> AttributeClassifier:
     """The classifier that the package ships."""
     classifier = AttributeClassifier()

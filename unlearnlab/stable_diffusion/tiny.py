@@ -24,7 +24,8 @@ def tokenizer() -> Any:
     letters = sorted({piece for word in words() for piece in _letters(word)})
     pieces = dict.fromkeys([START, END, *letters, *("".join(pair) for pair in merges)])
     vocab = {piece: i for i, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LONGEST)
+    made: Any = CLIPTokenizer  # its hints leave out pairs
+    return made(vocab=vocab, merges=merges, model_max_length=LONGEST)
 
 
 def _letters(word: str) -> list[str]:

@@ -182,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     autoencoder = AutoencoderKL.from_pretrained(pipeline / "vae").to(given.device)
     tokens, text_encoder, unet = train_denoiser(autoencoder, scenes, **how)
-    StableDiffusionPipeline(
+    made: Any = StableDiffusionPipeline
+    made(
         vae=autoencoder.half(),
         text_encoder=text_encoder.half(),
         tokenizer=tokens,

@@ -1,0 +1,94 @@
+"""Configurations of runs on Stable Diffusion: what they read, and what they refuse."""
+
+import pytest
+import torch
+
+from unlearnlab.stable_diffusion.config import Config
+
+GOOD = """
+model: tiny
+problem: likelihood
+retain: a cowboy
+forget: [a horse, a cactus]
+relative: 0.2
+out: runs/cowboy
+options: {steps: 3, batch: 4}
+"""
+
+
+def written(folder, text):
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_configuration_says_what_it_says(tmp_path):
+    config = Config.load(written(tmp_path, GOOD))
+    assert config.forget == ["a horse", "a cactus"] and config.options["steps"] == 3
+    assert (config.temperature, config.statistic, config.rank) == ("dim", "ratio", 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("problem: likelihood", "problem: likelyhood"), "did you mean 'likelihood'"),
+        (("retain:", "retian:"), "key in .*; got 'retian'; did you mean 'retain'"),
+        (("retain: a cowboy\n", ""), "needs a prompt to retain"),
+        (("out: runs/cowboy\n", ""), "lacks out"),
+        (("[a horse, a cactus]", "[a horse"), "is not YAML"),
+        (("relative: 0.2", "dtype: float8"), "dtype must be one of float32"),
+    ],
+)
+def test_configurations_that_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        Config.load(written(tmp_path, GOOD.replace(*change)))
+
+
+def test_no_configuration(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no file"):
+        Config.load(tmp_path / "none.yaml")
+    with pytest.raises(ValueError, match="must hold keys and values"):
+        Config.load(written(tmp_path, "- a list"))
+
+
+def test_prompts_from_a_table(tmp_path):
+    table = tmp_path / "prompts.csv"
+    table.write_text(
+        "role,prompt\nretain,a cowboy\nforget,a horse\n"
+        'forget,"a cactus, at night"\nunrelated,a tree\n'
+    )
+    text = "model: tiny\nproblem: reverse-kl\nout: runs\nrelative: 1.5\n"
+    config = Config.load(written(tmp_path, text + f"prompts: {table}"))
+    assert config.retain == "a cowboy" and config.forget == ["a horse", "a cactus, at night"]
+    assert config.unrelated == ["a tree"]
+    table.write_text("role,prompt\nretain,a cowboy\nforgot,a horse\n")
+    with pytest.raises(ValueError, match=r"role in line 3 .*; got 'forgot'; did you mean 'forget'"):
+        Config.load(written(tmp_path, text + f"prompts: {table}"))
+    table.write_text("role,prompt\nretain,a cowboy\nretain,a house\nforget,a horse\n")
+    with pytest.raises(ValueError, match="one row to retain; it has 2"):
+        Config.load(written(tmp_path, text + f"prompts: {table}"))
+    table.write_text("kind,prompt\nretain,a cowboy\n")
+    with pytest.raises(ValueError, match="columns role and prompt"):
+        Config.load(written(tmp_path, text + f"prompts: {table}"))
+
+
+def test_memory_that_runs_out_is_named(tmp_path):
+    from students import Shifted, gaussian
+
+    import unlearnlab as ul
+
+    class Greedy(Shifted):
+        def forward(self, x_t, t):
+            if (
+                int(t[0]) >= 0
+                and self.mean.requires_grad
+                and (tmp_path / "run.safetensors").exists()
+            ):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+            return super().forward(x_t, t)
+
+    problem = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
+    how = {"batch": 8, "steps": 50, "save_every": 2, "folder": tmp_path, "evaluate": False}
+    with pytest.raises(MemoryError, match=r"out of memory in round 2: lower batch.* is kept"):
+        ul.finetune(problem, Greedy(), **how)
+    assert (tmp_path / "run.safetensors").exists()

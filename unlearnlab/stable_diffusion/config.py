@@ -1,0 +1,134 @@
+"""What `python -m unlearnlab.stable_diffusion --config FILE.yaml` is asked for."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import baselines
+from ..diffusion.finetune import METHODS
+from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+
+PROBLEMS: dict[str, type[Problem]] = {
+    "reverse-kl": ReverseKL,
+    "forward-kl": ForwardKL,
+    "likelihood": Likelihood,
+}
+BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+ROLES = ("retain", "forget", "unrelated")
+
+
+@dataclass
+class Config:
+    """One run.
+
+    Attributes:
+        model: "tiny", a diffusers folder or a hub id.
+        problem: reverse-kl, forward-kl or likelihood.
+        retain: the prompt to keep. forget: those to unlearn. unrelated: others to watch.
+        prompts: instead, a CSV file with columns `role` (retain, forget, unrelated) and `prompt`.
+        thresholds, relative: one of them, as in the problem.
+        statistic, temperature: of `Likelihood`.
+        method: of `finetune`, or a baseline (esd, vdu).
+        guidance: of the prompts while training; 1 for none.
+        sample_guidance, sample_steps, samples: of the pictures in the report.
+        out: folder for the checkpoint, the student and the report.
+        tracker: of accelerate, such as tensorboard; by default none.
+        grid_every: rounds between sample grids; 0 for none.
+        options: of `finetune` and the method: steps, batch, lr, dual_lr, sampling_steps, ...
+    """
+
+    model: str
+    problem: str
+    out: str
+    retain: str = ""
+    forget: list[str] = field(default_factory=list)
+    unrelated: list[str] = field(default_factory=list)
+    prompts: str | None = None
+    thresholds: Any = None
+    relative: Any = None
+    statistic: str = "ratio"
+    temperature: Any = "dim"
+    method: str = "primal-dual"
+    rank: int = 8
+    guidance: float = 1.0
+    sample_guidance: float = 1.0
+    sample_steps: int = 25
+    samples: int = 16
+    dtype: str = "float32"
+    seed: int = 0
+    tracker: str | None = None
+    grid_every: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.prompts is not None:
+            self._read(Path(self.prompts))
+        if not self.retain or not self.forget:
+            raise ValueError("a run needs a prompt to retain and at least one to forget")
+        _one_of("problem", self.problem, PROBLEMS)
+        _one_of("method", self.method, [*METHODS, *BASELINES])
+        _one_of("dtype", self.dtype, DTYPES)
+
+    def _read(self, path: Path) -> None:
+        """Take the prompts from a CSV file."""
+        if not path.is_file():
+            raise FileNotFoundError(f"prompts {str(path)!r} is no file")
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or {"role", "prompt"} - rows[0].keys():
+            raise ValueError(f"{path} must have columns role and prompt, and rows")
+        for line, row in enumerate(rows, 2):
+            _one_of(f"role in line {line} of {path}", row["role"], ROLES)
+        found = {role: [r["prompt"] for r in rows if r["role"] == role] for role in ROLES}
+        if len(found["retain"]) != 1:
+            raise ValueError(f"{path} must have one row to retain; it has {len(found['retain'])}")
+        self.retain, self.forget = found["retain"][0], found["forget"]
+        self.unrelated = found["unrelated"]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """From a YAML file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not YAML, an unknown key, or a value that is not known.
+        """
+        import yaml  # type: ignore[import-untyped]
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"config {str(path)!r} is no file")
+        try:
+            given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"config {str(path)!r} is not YAML ({error})") from None
+        if not isinstance(given, Mapping):
+            raise ValueError(f"config {str(path)!r} must hold keys and values")
+        known = [one.name for one in fields(cls)]
+        for key in given:
+            _one_of(f"key in {path}", key, known)
+        missing = [name for name in ("model", "problem", "out") if name not in given]
+        if missing:
+            raise ValueError(f"config {str(path)!r} lacks {', '.join(missing)}")
+        return cls(**given)
+
+    def made(self, retain: Any, forget: list[Any]) -> Problem:
+        """The problem, on models."""
+        more: dict[str, Any] = {"relative": self.relative}
+        if self.problem == "likelihood":
+            more |= {"statistic": self.statistic, "temperature": self.temperature}
+        return PROBLEMS[self.problem](retain, forget, self.thresholds, **more)
+
+
+def _one_of(name: str, value: Any, known: Any) -> None:
+    if value not in list(known):
+        close = difflib.get_close_matches(str(value), list(known), 1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}{guess}")
