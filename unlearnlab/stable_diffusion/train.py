@@ -33,9 +33,9 @@ from .scenes import Drawings, drawings
 
 SEED = 0
 DRAWINGS = 20_000
-STEPS = {"autoencoder": 12_000, "denoiser": 16_000}
+STEPS = {"autoencoder": 10_000, "denoiser": 12_000}
 BATCH = {"autoencoder": 16, "denoiser": 64}
-RATE = {"autoencoder": 2e-3, "denoiser": 1e-3}
+RATE = {"autoencoder": 1e-3, "denoiser": 1e-3}
 PRIOR = 1e-3  # weight of KL(latent‖N(0, 1)) a number, beside the mean error of a pixel
 UNNAMED = 0.1  # of the samples that the denoiser sees without their caption
 EPOCHS = 12  # of the classifier
