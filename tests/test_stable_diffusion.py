@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pipelines import untrained
 
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
@@ -16,20 +17,8 @@ from unlearnlab.stable_diffusion import scenes, tiny
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A stock pipeline's folder; weights are random."""
-    from diffusers import StableDiffusionPipeline
-
     path = tmp_path_factory.mktemp("pipeline")
-    tokens = tiny.tokenizer()
-    StableDiffusionPipeline(
-        vae=tiny.autoencoder(0),
-        text_encoder=tiny.text_encoder(tokens, 0),
-        tokenizer=tokens,
-        unet=tiny.unet(0),
-        scheduler=tiny.scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(path)
+    untrained().save_pretrained(path)
     return path
 
 

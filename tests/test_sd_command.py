@@ -1,0 +1,89 @@
+"""`python -m unlearnlab.stable_diffusion` from a configuration to a saved LoRA."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from pipelines import untrained
+from safetensors.torch import load_file
+
+from unlearnlab.stable_diffusion.__main__ import main
+
+ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
+CONFIG = """
+model: {model}
+problem: {problem}
+retain: a cowboy
+forget: [a horse, a cactus]
+unrelated: [a tree]
+thresholds: 0.5
+samples: 2
+sample_steps: 3
+grid_every: 2
+rank: 2
+out: {out}
+options: {{steps: 4, batch: {batch}, accumulation: {accumulation}, primal_steps: 1,
+           sampling_steps: 3, evaluate: false, save_every: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pipeline")
+    untrained().save_pretrained(path)
+    return path
+
+
+def config(folder, model, *, problem="reverse-kl", accumulation=1, batch=4):
+    path = folder / "run.yaml"
+    out = folder / "out"
+    path.write_text(CONFIG.format(model=model, out=out, accumulation=accumulation, batch=batch))
+    return path, out
+
+
+def test_from_a_configuration_to_a_saved_student(model, tmp_path, capsys):
+    path, out = config(tmp_path, model)
+    main(["--config", str(path)])
+    said = json.loads(capsys.readouterr().out)
+    assert said == json.loads((out / "report.json").read_text())
+    assert len(said["multipliers"]) == 2
+    assert (out / "lora" / "pytorch_lora_weights.safetensors").exists()
+    assert (out / "before_and_after.png").exists()
+    assert sorted(p.name for p in (out / "grids").iterdir()) == [
+        "round_000002.png",
+        "round_000004.png",
+    ]
+    with pytest.raises(ValueError, match="already holds a run"):
+        main(["--config", str(path)])
+    main(["--config", str(path), "--resume"])  # it has ended: the same report again
+    assert json.loads(capsys.readouterr().out) == said
+
+
+def test_two_processes_give_what_one_gives(model, tmp_path):
+    """One process with two batches to a step, and two with one batch each."""
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        path, out = config(folder, model, problem="likelihood", accumulation=2 // processes)
+        launch = [sys.executable]
+        if processes == 2:
+            launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = subprocess.run(
+            [*launch, "-m", "unlearnlab.stable_diffusion", "--config", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=ENVIRONMENT,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(load_file(out / "lora" / "pytorch_lora_weights.safetensors"))
+    one, two = found
+    assert one.keys() == two.keys()
+    changed = max(float(w.abs().max()) for name, w in one.items() if "lora_B" in name)
+    assert changed > 1e-4  # lr is 1e-3: the steps were taken
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-3 * changed)
