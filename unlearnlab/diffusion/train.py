@@ -8,7 +8,8 @@ stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,27 @@ from .settings import Settings, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
+
+
+@contextmanager
+def enough_memory(where: str, kept: str = "") -> Iterator[None]:
+    """Advice where memory runs out.
+
+    Raises:
+        MemoryError: it did.
+    """
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+            raise
+        raise MemoryError(
+            f"out of memory in {where}: lower batch and raise accumulation by as much, use fewer "
+            "sampling_steps, load the model in half precision, or call "
+            f"enable_gradient_checkpointing() on its UNet{kept}"
+        ) from error
 
 
 @dataclass
@@ -137,19 +159,9 @@ class Loop:
 
     def attempted(self) -> str | None:
         """A round; where memory runs out, advice in place of the allocator's message."""
-        from accelerate.utils.memory import should_reduce_batch_size
-
-        try:
+        kept = "" if self.folder is None else f"; the checkpoint in {self.folder} is kept"
+        with enough_memory(f"round {self.round}", kept):
             return self.one_round()
-        except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
-                raise
-            kept = "" if self.folder is None else f"; the checkpoint in {self.folder} is kept"
-            raise MemoryError(
-                f"out of memory in round {self.round}: lower batch and raise accumulation by as "
-                "much, use fewer sampling_steps, load the model in half precision, or call "
-                f"enable_gradient_checkpointing() on its UNet{kept}"
-            ) from error
 
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""

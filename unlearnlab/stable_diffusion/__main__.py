@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..diffusion import finetune
-from ..diffusion.train import Loop
+from ..diffusion.train import Loop, enough_memory
 from ..images import contact_sheet, write_image
 from .config import BASELINES, DTYPES, Config
 from .pipeline import TextToImage
@@ -63,6 +63,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     student = None
     if config.method != "dual-only":
         student = sd.lora(config.rank, seed=config.seed)
+        try_step(student, config.options.get("batch", 256))
     return finetune(
         config.made(retain, forget),
         student,
@@ -74,6 +75,18 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         watch=Watch(config, accelerator),
         **config.options,
     )
+
+
+def try_step(student: Any, batch: int) -> None:
+    """The largest step of a run: a batch through the student and back, before hours are spent.
+
+    Raises:
+        MemoryError: it does not fit.
+    """
+    with enough_memory("a trial step"):
+        x = torch.zeros((batch, *student.shape), dtype=student.dtype, device=student.device)
+        pupil = student.for_training()
+        pupil(x, torch.zeros(batch, dtype=torch.long, device=x.device)).sum().backward()
 
 
 def report(config: Config, sd: TextToImage, run: Any) -> tuple[dict[str, Any], torch.Tensor]:
