@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Any
@@ -72,6 +73,27 @@ def make_accelerator(device: torch.device) -> Any:
     from accelerate import Accelerator
 
     return Accelerator(cpu=device.type == "cpu")
+
+
+@contextmanager
+def enough_memory(where: str, kept: str = "") -> Iterator[None]:
+    """Advice where memory runs out.
+
+    Raises:
+        MemoryError: it did.
+    """
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+            raise
+        raise MemoryError(
+            f"out of memory in {where}: lower batch and raise accumulation by as much, use fewer "
+            "sampling_steps, load the model in half precision, or call "
+            f"enable_gradient_checkpointing() on its UNet{kept}"
+        ) from error
 
 
 def require_seeds(seed: int | Sequence[int], members: int) -> list[int]:

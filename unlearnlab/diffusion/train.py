@@ -8,8 +8,7 @@ stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,31 +20,10 @@ from tqdm import tqdm
 from . import checkpoint
 from .draws import Draws
 from .objective import Measured, Objective, Tally
-from .settings import Settings, make_accelerator
+from .settings import Settings, enough_memory, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
-
-
-@contextmanager
-def enough_memory(where: str, kept: str = "") -> Iterator[None]:
-    """Advice where memory runs out.
-
-    Raises:
-        MemoryError: it did.
-    """
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
-            raise
-        raise MemoryError(
-            f"out of memory in {where}: lower batch and raise accumulation by as much, use fewer "
-            "sampling_steps, load the model in half precision, or call "
-            f"enable_gradient_checkpointing() on its UNet{kept}"
-        ) from error
 
 
 @dataclass

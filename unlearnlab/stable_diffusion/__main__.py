@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from ..diffusion import finetune
-from ..diffusion.train import Loop, enough_memory
+from ..diffusion.settings import enough_memory
+from ..diffusion.train import Loop
 from ..images import contact_sheet, write_image
 from .config import BASELINES, DTYPES, Config
 from .pipeline import TextToImage
