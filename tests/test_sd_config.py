@@ -1,5 +1,8 @@
 """Configurations of runs on Stable Diffusion: what they read, and what they refuse."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -14,6 +17,9 @@ relative: 0.2
 out: runs/cowboy
 options: {steps: 3, batch: 4}
 """
+
+
+ROOT = Path(__file__).parent.parent
 
 
 def written(folder, text):
@@ -92,3 +98,9 @@ def test_memory_that_runs_out_is_named(tmp_path):
     with pytest.raises(MemoryError, match=r"out of memory in round 2: lower batch.* is kept"):
         ul.finetune(problem, Greedy(), **how)
     assert (tmp_path / "run.safetensors").exists()
+
+
+def test_the_readme_shows_one_that_is_read(tmp_path):
+    text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    config = Config.load(written(tmp_path, text))
+    assert config.forget == ["a photo of a horse"] and config.options["lr"] == 1e-4

@@ -47,7 +47,7 @@ _HOME = {
 }
 _MODULES = (
     *("baselines", "data_unlearning", "digits", "images", "metrics"),
-    *("plot", "teaching", "widgets"),
+    *("plot", "stable_diffusion", "teaching", "widgets"),
 )
 
 __all__ = [*sorted(_HOME), *_MODULES]
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         images,
         metrics,
         plot,
+        stable_diffusion,
         teaching,
         widgets,
     )
