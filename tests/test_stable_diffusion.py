@@ -182,3 +182,13 @@ def test_every_word_of_a_caption_is_a_token():
     assert {w for text in texts for w in text.split()} <= set(scenes.words())
     for text in texts:
         assert tokens.tokenize(text) == [f"{w}</w>" for w in text.split()]
+
+
+def test_a_run_is_not_continued_on_another_prompt(sd, tmp_path):
+    how = {"steps": 2, "batch": 2, "sampling_steps": 2, "evaluate": False, "folder": tmp_path}
+    q, others = sd.prompt("a cowboy"), [sd.prompt("a horse"), sd.prompt("a tree")]
+    first, second = (ul.ReverseKL(q, [one], thresholds=[1.0]) for one in others)
+    run = ul.finetune(first, sd.lora(rank=2), **how)
+    assert run.student.text == "a cowboy"
+    with pytest.raises(ValueError, match=r"of another run: its models is .Prompt.'a horse' in"):
+        ul.finetune(second, sd.lora(rank=2), resume=True, **how)

@@ -71,11 +71,19 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
     now = json.loads(json.dumps(identity, sort_keys=True))
     for key in sorted(stored.keys() | now.keys()):
         if stored.get(key) != now.get(key):
+            there, here = _apart(stored.get(key), now.get(key))
             raise ValueError(
-                f"{path} is of another run: its {key} is {_short(stored.get(key))}, here it is "
-                f"{_short(now.get(key))}; {advice}"
+                f"{path} is of another run: its {key} is {_short(there)}, here it is "
+                f"{_short(here)}; {advice}"
             )
     return _unpack(json.loads(header["skeleton"]), tensors)
+
+
+def _apart(one: Any, other: Any) -> tuple[Any, Any]:
+    """The first items in which two lists differ, where they are of one length."""
+    while isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
+    return one, other
 
 
 def _short(value: Any) -> str:

@@ -79,9 +79,10 @@ class LoRA(Prompt, nn.Module):
     @property
     def pipeline(self) -> Any:
         """A stock pipeline that draws with this UNet; the other parts are the source's."""
-        kind = type(self.source.pipeline)
-        made = kind(
-            **self.source.pipeline.components | {"unet": self.unet}, requires_safety_checker=False
+        stock = self.source.pipeline
+        made = type(stock)(
+            **stock.components | {"unet": self.unet},
+            requires_safety_checker=stock.config.requires_safety_checker,
         )
         made.set_progress_bar_config(disable=True)
         return made
@@ -123,7 +124,7 @@ class LoRA(Prompt, nn.Module):
 
     def __repr__(self) -> str:
         size = sum(p.numel() for name, p in self.unet.named_parameters() if "lora_" in name)
-        return f"LoRA({self.text!r}, {size} parameters)"
+        return f"LoRA({self.text!r} in {self.source.name!r}, {size} parameters)"
 
 
 def _shared(unet: Any) -> Any:

@@ -74,7 +74,7 @@ class TextToImage:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> TextToImage:
-        """ "tiny", which the package ships; a diffusers folder; or a hub id.
+        """A diffusers folder or a hub id; "tiny" is the package's own.
 
         Weights are read from safetensors only, and no code that comes with a model is run.
 

@@ -92,4 +92,4 @@ class Prompt(DiffusionModel):
     def __repr__(self) -> str:
         guidance = "" if self.guidance == 1 else f", guidance={self.guidance:g}"
         negative = f", negative={self.negative!r}" if self.negative else ""
-        return f"{type(self).__name__}({self.text!r}{guidance}{negative})"
+        return f"Prompt({self.text!r} in {self.source.name!r}{guidance}{negative})"
