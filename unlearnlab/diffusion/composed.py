@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import finite_vector
 from .model import DiffusionModel, require_family
-from .quadrature import predict_all
+from .quadrature import together
 from .schedule import whole
 
 
@@ -44,12 +44,12 @@ class ComposedModel(DiffusionModel):
         if (self.guidance < 0).any():
             raise ValueError(f"guidance must not be negative; got {self.guidance.tolist()}")
         self.corrector_steps = whole("corrector_steps", corrector_steps, 0)
-        self.rows = retain.rows
+        self.rows = max(1, retain.rows // (1 + len(forget)))  # models may share a call
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(1 + Σu)ε̂_q − Σu_iε̂_{q_i}."""
         used = [i for i, scale in enumerate(self.guidance) if scale]
-        own, *others = predict_all([self.retain, *(self.forget[i] for i in used)], x_t, t)
+        own, *others = together([self.retain, *(self.forget[i] for i in used)], x_t, t)
         total = own
         for i, other in zip(used, others, strict=True):
             total = total + float(self.guidance[i]) * (own - other)

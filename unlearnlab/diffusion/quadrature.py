@@ -44,28 +44,38 @@ def predict(model: DiffusionModel | Gaussian, x_t: Tensor, t: Tensor) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
+def together(models: Sequence[DiffusionModel | Gaussian], x_t: Tensor, t: Tensor) -> list[Tensor]:
+    """ε̂ of several models at the same points; those that share a network in one call."""
+    found: dict[int, Tensor] = {}
+    for places in _groups(models):
+        first: Any = models[places[0]]
+        if len(places) == 1:
+            found[places[0]] = first.noise_prediction(x_t, t)
+        else:
+            several = first.noise_predictions([models[i] for i in places], x_t, t)
+            found.update(zip(places, several, strict=True))
+    return [found[i] for i in range(len(models))]
+
+
 def predict_all(
     models: Sequence[DiffusionModel | Gaussian], x_t: Tensor, t: Tensor
 ) -> list[Tensor]:
-    """ε̂ of several models at the same points; those that share a network in one call."""
+    """The same without gradients, in calls of at most `rows` samples."""
+    rows = min(model.rows for model in models) // max(map(len, _groups(models)))
+    size = max(1, rows)
+    with torch.no_grad():
+        parts = [
+            together(models, x, s) for x, s in zip(x_t.split(size), t.split(size), strict=True)
+        ]
+    return [torch.cat(part) for part in zip(*parts, strict=True)] if len(parts) > 1 else parts[0]
+
+
+def _groups(models: Sequence[DiffusionModel | Gaussian]) -> list[list[int]]:
+    """Places of models that share a network."""
     groups: dict[int, list[int]] = {}
     for i, model in enumerate(models):
         groups.setdefault(id(getattr(model, "network", model)), []).append(i)
-    found: dict[int, Tensor] = {}
-    for places in groups.values():
-        first: Any = models[places[0]]
-        if len(places) == 1:
-            found[places[0]] = predict(first, x_t, t)
-            continue
-        together = [models[i] for i in places]
-        size = max(1, first.rows // len(places))
-        with torch.no_grad():
-            parts = [
-                first.noise_predictions(together, x, s)
-                for x, s in zip(x_t.split(size), t.split(size), strict=True)
-            ]
-        found.update(zip(places, map(torch.cat, zip(*parts, strict=True)), strict=True))
-    return [found[i] for i in range(len(models))]
+    return list(groups.values())
 
 
 def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian) -> None:
