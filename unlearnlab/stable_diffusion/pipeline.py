@@ -83,9 +83,9 @@ class TextToImage:
             ValueError: a pipeline of another kind, or weights that are not safetensors.
         """
         path = TINY if str(name) == "tiny" else name
-        if path == TINY and not TINY.is_dir():
+        if path == TINY and not (TINY / "model_index.json").is_file():
             raise FileNotFoundError(
-                f"the tiny pipeline is not installed at {str(TINY)!r}; train it by "
+                f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
                 "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
             )
         with _quiet():
