@@ -192,3 +192,14 @@ def test_a_run_is_not_continued_on_another_prompt(sd, tmp_path):
     assert run.student.text == "a cowboy"
     with pytest.raises(ValueError, match=r"of another run: its models is .Prompt.'a horse' in"):
         ul.finetune(second, sd.lora(rank=2), resume=True, **how)
+
+
+def test_unets_that_do_more_than_predict_noise_are_refused():
+    pipeline = untrained()
+    pipeline.scheduler.register_to_config(prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="this one predicts 'v_prediction'"):
+        ul.TextToImage(pipeline)
+    pipeline.scheduler.register_to_config(prediction_type="epsilon")
+    pipeline.unet.register_to_config(in_channels=9)
+    with pytest.raises(ValueError, match="takes 9 channels and the autoencoder makes 4"):
+        ul.TextToImage(pipeline)
