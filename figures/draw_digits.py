@@ -238,7 +238,8 @@ def table(task: str, result: Result) -> str:
         status = ", ".join(counted)
         rows.append([name, *NEEDS.get(name, ANCHORED), *cells, lam, status])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([f"## {TASKS[task]}", "", *lines, ""])
+    picture = f"![{TASKS[task]}: a row for each method]({task}.png)"
+    return "\n".join([f"## {TASKS[task]}", "", picture, "", *lines, ""])
 
 
 def _cell(value: Any, scale: float) -> str:

@@ -10,7 +10,9 @@ import torch
 from pipelines import untrained
 
 import unlearnlab as ul
+from unlearnlab.diffusion.model import Effort
 from unlearnlab.diffusion.quadrature import predict
+from unlearnlab.stable_diffusion import Prompt
 from unlearnlab.stable_diffusion.__main__ import main
 
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
@@ -92,3 +94,26 @@ def test_two_processes_give_what_one_gives(model, tmp_path):
     one, two = (predict(sd.load_lora(out, text="a cowboy"), x, t) for out in found)
     assert float((one - base).norm()) > 1e-3 * float(base.norm())
     assert float((two - one).norm() / (one - base).norm()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("problem", "method", "options"),
+    [
+        ("reverse-kl", "dual-only", "sampling_steps: 3"),
+        ("reverse-kl", "esd", "sampling_steps: 3"),
+        ("forward-kl", "vdu", "forget_clip: 1.0"),
+        ("likelihood", "tilt", "pool: 64"),  # untrained, all prompts are nearly one
+    ],
+)
+def test_every_other_method_runs(model, tmp_path, capsys, monkeypatch, problem, method, options):
+    monkeypatch.setattr(Prompt, "effort", Effort(4, 4, 4, 8, pool=(2, 4), training=(2, 4)))
+    path, out = config(tmp_path, model, problem=problem)
+    text = path.read_text().replace("sampling_steps: 3", options)
+    text = text.replace("thresholds: 0.5", f"thresholds: {0.995 if method == 'tilt' else 0.5}")
+    path.write_text(text.replace("out:", f"method: {method}\nout:"))
+    main(["--config", str(path)])
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["multipliers"]) == 2 and said["status"] != "diverged"
+    assert len(list((out / "grids").iterdir())) > 0
+    trained = method != "dual-only"
+    assert (out / "lora" / "pytorch_lora_weights.safetensors").exists() == trained

@@ -1,8 +1,9 @@
 """The trained parts that the package ships: what they were trained for, on drawings held out."""
 
+import numpy as np
 import pytest
 
-from unlearnlab.stable_diffusion import scenes
+from unlearnlab.stable_diffusion import quality, scenes
 from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
 from unlearnlab.stable_diffusion.pipeline import TINY
 
@@ -33,3 +34,37 @@ def test_drawings_survive_the_autoencoder(held_out):
     assert float((back - held_out.images).square().mean().sqrt()) < 0.04
     told = load_classifier().attributes(back)
     assert float((told == held_out.attributes).double().mean(0).min()) >= 0.98
+
+
+class Drawer:
+    """A pipeline that draws as the scenes do, but for some attribute."""
+
+    def __init__(self, without=None):
+        self.without = without
+
+    def prompt(self, text):
+        self.caption = CAPTIONS[text]
+        return self
+
+    def images(self, n, *, steps=25, seed=0):
+        caption = self.caption
+        if caption.companion == self.without:
+            caption = caption._replace(companion=None)
+        return scenes.drawings(n, seed=seed, captions=[caption]).images
+
+
+GENERATOR = np.random.default_rng(77)
+CAPTIONS = {c.text(): c for c in (scenes.draw_caption(GENERATOR) for _ in range(200))}
+
+
+def test_quality_is_full_for_the_scenes_themselves_and_falls_where_something_is_missing():
+    told = load_classifier()
+    full = quality.faithfulness(Drawer(), told, n=200)
+    assert min(share for share, _ in full.values()) >= 0.98
+    assert full["uncalled"][1] == 200
+    less = quality.faithfulness(Drawer(without="cactus"), told, n=200)
+    assert less["cactus"][0] < full["cactus"][0] - 0.1
+    left_open = quality.unasked(Drawer(), scenes.Caption("cowboy"), told, n=400)
+    share, rate = left_open["horse"]
+    assert rate == 0.6 and share == pytest.approx(rate, abs=0.1)
+    assert "cowboy" not in left_open and "ball" not in left_open

@@ -26,6 +26,7 @@ from .settings import Settings, make_accelerator, require_seeds, split_options
 from .train import Loop
 
 METHODS = ("primal-dual", "tilt", "dual-only")
+BATCH = 256
 
 
 def finetune(
@@ -34,7 +35,7 @@ def finetune(
     *,
     method: str | type[Objective] = "primal-dual",
     steps: int | None = None,
-    batch: int = 256,
+    batch: int = BATCH,
     lr: float = 1e-3,
     dual_lr: float | None = None,
     dual_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,

@@ -59,12 +59,11 @@ def chain(
     visited = schedule.timesteps(steps, spacing=spacing)
     if start is not None:
         visited = [start, *(t for t in visited if t < start)]
-    bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [schedule.last_signal**2]
-    transitions: list[Step] = []
-    for t, bar, after in zip(visited, bars, bars[1:], strict=False):
-        variance = CHURN[sampler] ** 2 * (1 - after) / (1 - bar) * (1 - bar / after)
-        if len(transitions) + 1 == len(visited):
-            variance = 0.0
+    bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [schedule.ends_at]
+    transitions = []
+    for k, (t, bar, after) in enumerate(zip(visited, bars, bars[1:], strict=False)):
+        churn = 0.0 if k + 1 == len(visited) else CHURN[sampler]  # also where ᾱ_s < 1
+        variance = churn**2 * (1 - after) / (1 - bar) * (1 - bar / after)
         keep = math.sqrt(after / bar)
         turn = math.sqrt(max(1 - after - variance, 0.0)) - keep * math.sqrt(1 - bar)
         transitions.append(Step(t, keep, turn, math.sqrt(variance)))

@@ -73,7 +73,7 @@ class Schedule:
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
-        self.last_signal = 1.0 if ends_clean else float(self.alphas_cumprod[0]) ** 0.5
+        self.ends_at = 1.0 if ends_clean else float(self.alphas_cumprod[0])  # α² there
         self._key = (beta.tobytes(), spacing, steps_offset, ends_clean)
         self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
 

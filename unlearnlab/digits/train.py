@@ -11,9 +11,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -36,6 +36,7 @@ BATCH = 128
 UNLABELLED = 0.1  # of the samples that the conditional model sees without their label
 EPOCHS = 40  # of the classifier
 NOISE = 0.2  # added to its images
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def network(*, labels: bool, seed: int) -> Any:
@@ -97,20 +98,40 @@ def train_ddpm(
 def train_classifier(*, seed: int = SEED) -> Classifier:
     """The classifier, on noisy images by cross-entropy; under half a minute on one core."""
     digits = data()
+
+    def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
+        return x + NOISE * torch.randn(x.shape, generator=generator)
+
+    samples = (digits.images, digits.labels)
+    how: dict[str, Any] = {"batch": 64, "epochs": EPOCHS, "lr": 4e-3, "seed": seed}
+    return fit_classifier(Classifier, samples, noisy, nn.functional.cross_entropy, **how)
+
+
+def fit_classifier(
+    make: Callable[[], Module],
+    samples: tuple[Tensor, Tensor],
+    noisy: Callable[[Tensor, torch.Generator], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    batch: int,
+    epochs: int,
+    lr: float,
+    seed: int,
+) -> Module:
+    """A classifier made by `make`, trained on (images, targets) with noise added anew each time."""
+    images, targets = samples
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier()
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=4e-3, weight_decay=1e-2)
-        batches = -(-len(digits) // 64)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=EPOCHS * batches)
-        for _ in trange(EPOCHS, desc="classifier", disable=None):
-            for index in torch.randperm(len(digits), generator=generator).split(64):
-                x = digits.images[index]
-                x = x + NOISE * torch.randn(x.shape, generator=generator)
-                loss = nn.functional.cross_entropy(classifier(x), digits.labels[index])
+        classifier = make()
+        optimizer = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=1e-2)
+        steps = epochs * -(-len(images) // batch)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+        for _ in trange(epochs, desc="classifier", disable=None):
+            for index in torch.randperm(len(images), generator=generator).split(batch):
+                value = loss(classifier(noisy(images[index], generator)), targets[index])
                 optimizer.zero_grad()
-                loss.backward()
+                value.backward()
                 optimizer.step()
                 rate.step()
     return classifier.eval().requires_grad_(False)

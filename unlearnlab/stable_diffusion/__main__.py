@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..diffusion import finetune
+from ..diffusion.finetune import BATCH, finetune
 from ..diffusion.settings import enough_memory
 from ..diffusion.train import Loop
 from ..images import contact_sheet, write_image
@@ -27,8 +27,8 @@ REPORT, SHEET = "report.json", "before_and_after.png"
 class Watch:
     """Logs every round to a tracker, and draws a grid of samples every few."""
 
-    def __init__(self, config: Config, accelerator: Any):
-        self.config, self.accelerator = config, accelerator
+    def __init__(self, config: Config, sd: TextToImage, accelerator: Any):
+        self.config, self.sd, self.accelerator = config, sd, accelerator
 
     def __call__(self, loop: Loop) -> None:
         """After a round."""
@@ -36,9 +36,8 @@ class Watch:
         self.accelerator.log(_flat(last), step=loop.round)
         every = self.config.grid_every
         if every and loop.round % every == 0 and self.accelerator.is_main_process:
-            images = loop.student.images(
-                self.config.samples, steps=self.config.sample_steps, seed=self.config.seed
-            )
+            how = {"steps": self.config.sample_steps, "seed": self.config.seed}
+            images = self.sd.decode(loop.student.sample(self.config.samples, **how))
             path = Path(self.config.out) / "grids" / f"round_{loop.round:06}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, contact_sheet([images]))
@@ -64,7 +63,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     student = None
     if config.method != "dual-only":
         student = sd.lora(config.rank, seed=config.seed)
-        try_step(student, config.options.get("batch", 256))
+        try_step(student, config.options.get("batch", BATCH))
     return finetune(
         config.made(retain, forget),
         student,
@@ -73,13 +72,13 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         folder=config.out,
         resume=resume,
         accelerator=accelerator,
-        watch=Watch(config, accelerator),
+        watch=Watch(config, sd, accelerator),
         **config.options,
     )
 
 
 def try_step(student: Any, batch: int) -> None:
-    """The largest step of a run: a batch through the student and back, before hours are spent.
+    """A batch through the student and back, before anything is estimated: most of a step's memory.
 
     Raises:
         MemoryError: it does not fit.
@@ -93,15 +92,14 @@ def try_step(student: Any, batch: int) -> None:
 def report(config: Config, sd: TextToImage, run: Any) -> tuple[dict[str, Any], torch.Tensor]:
     """Numbers of a run, and a sheet: two rows for each prompt, before and after."""
     how = {"steps": config.sample_steps, "seed": config.seed}
-    rows, rates = [], {}
-    for text in (config.retain, *config.forget, *config.unrelated):
-        guidance = config.sample_guidance
+    guidance, rows, rates = config.sample_guidance, [], {}
+    pairs = {config.retain: run.student}  # a composed model draws nothing else
+    if hasattr(run.student, "prompt"):
+        texts = (config.retain, *config.forget, *config.unrelated)
+        pairs = {text: run.student.prompt(text, guidance=guidance) for text in texts}
+    for text, student in pairs.items():
         before = sd.prompt(text, guidance=guidance).images(config.samples, **how)
-        after = before
-        if hasattr(run.student, "prompt"):
-            after = run.student.prompt(text, guidance=guidance).images(config.samples, **how)
-        elif text == config.retain:
-            after = sd.decode(run.student.sample(config.samples, **how))
+        after = sd.decode(student.sample(config.samples, **how))
         rows += [before[:8], after[:8]]
         if config.model == "tiny":
             from .classifier import load_classifier, rates_of

@@ -110,8 +110,9 @@ class TextToImage:
                     f"{str(name)!r} cannot be read as safetensors ({line}); convert it where it "
                     "can be trusted (save_pretrained(..., safe_serialization=True))"
                 ) from None
+            pipeline.to(device, dtype)
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline.to(device, dtype), str(name))
+        return cls(pipeline, str(name))
 
     @property
     def device(self) -> torch.device:
@@ -196,16 +197,18 @@ class TextToImage:
     def encode(self, images: Tensor) -> Tensor:
         """Mean latents of images (n, 3, H, W) in [−1, 1], scaled as the UNet sees them."""
         vae = self.pipeline.vae
-        with torch.no_grad():
-            parts = [
-                vae.encode(part).latent_dist.mean
-                for part in images.to(self.device, vae.dtype).split(64)
-            ]
-        return torch.cat(parts) * vae.config.scaling_factor
+        return mean_latents(vae, images) * vae.config.scaling_factor
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))
         return f"TextToImage({self.name!r}, latents {size})"
+
+
+def mean_latents(vae: Any, images: Tensor) -> Tensor:
+    """The means of an autoencoder's posteriors at images in [−1, 1], not yet scaled."""
+    with torch.no_grad():
+        parts = images.to(vae.device, vae.dtype).split(64)
+        return torch.cat([vae.encode(part).latent_dist.mean for part in parts])
 
 
 def _words(tokenizer: Any) -> set[str]:
@@ -225,7 +228,9 @@ def _quiet() -> Iterator[None]:
 
     log = transformers.logging
     before, bars = log.get_verbosity(), diffusers_log.is_progress_bar_enabled()
+    level = diffusers_log.get_verbosity()
     log.set_verbosity_error()
+    diffusers_log.set_verbosity_error()
     log.disable_progress_bar()
     diffusers_log.disable_progress_bar()
     try:
@@ -234,6 +239,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(before)
+        diffusers_log.set_verbosity(level)
         log.enable_progress_bar()
         if bars:
             diffusers_log.enable_progress_bar()

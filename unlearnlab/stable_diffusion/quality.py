@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .classifier import AttributeClassifier, load_classifier
+from .classifier import AttributeClassifier, load_classifier, rates_of
 from .pipeline import TextToImage
 from .scenes import ATTRIBUTES, COLOURS, Caption, draw_caption, drawings
 
@@ -56,13 +56,9 @@ def unasked(
     sd: TextToImage, caption: Caption, classifier: AttributeClassifier, *, n: int
 ) -> dict[str, tuple[float, float]]:
     """(share in images, rate in drawings) of what a caption leaves open."""
-    share = classifier.attributes(sd.prompt(caption.text()).images(n, seed=SEED)).double().mean(0)
-    rates = caption.rates()
-    return {
-        name: (float(s), rates[name])
-        for name, s in zip(ATTRIBUTES, share, strict=True)
-        if 0 < rates[name] < 1
-    }
+    share = rates_of(sd.prompt(caption.text()).images(n, seed=SEED), classifier)
+    rates = caption.rates().items()
+    return {name: (share[name], rate) for name, rate in rates if 0 < rate < 1}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

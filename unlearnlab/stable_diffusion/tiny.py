@@ -125,3 +125,20 @@ def scheduler() -> Any:
         set_alpha_to_one=False,
         steps_offset=1,
     )
+
+
+def assembled(vae: Any, tokens: Any, text: Any, denoiser: Any) -> Any:
+    """A stock StableDiffusionPipeline of these parts."""
+    from diffusers import StableDiffusionPipeline
+
+    made: Any = StableDiffusionPipeline
+    return made(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokens,
+        unet=denoiser,
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import trange
 
 from ..diffusion.draws import Draws
 from ..diffusion.objective import Denoising, Objective
@@ -27,8 +26,10 @@ from ..diffusion.samples import PointMass
 from ..diffusion.schedule import Schedule
 from ..diffusion.settings import Settings
 from ..diffusion.train import unconstrained
+from ..digits.train import fit_classifier
 from . import tiny
 from .classifier import AttributeClassifier
+from .pipeline import mean_latents
 from .scenes import Drawings, drawings
 
 SEED = 0
@@ -38,7 +39,7 @@ BATCH = {"autoencoder": 16, "denoiser": 64}
 RATE = {"autoencoder": 1e-3, "denoiser": 1e-3}
 PRIOR = 1e-3  # weight of KL(latent‖N(0, 1)) a number, beside the mean error of a pixel
 UNNAMED = 0.1  # of the samples that the denoiser sees without their caption
-EPOCHS = 12  # of the classifier
+EPOCHS, NOISE = 12, 0.3  # of the classifier; at most so much is added to its drawings
 
 
 class Reconstruction(Objective):
@@ -97,15 +98,10 @@ def train_autoencoder(scenes: Drawings, *, steps: int, seed: int, folder: Path, 
         folder=folder,
         identity={"part": "autoencoder", "steps": steps, "seed": seed},
     )
-    model.register_to_config(scaling_factor=round(1 / float(encode(model, scenes.images).std()), 5))
+    model.register_to_config(
+        scaling_factor=round(1 / float(mean_latents(model, scenes.images).std()), 5)
+    )
     return model.eval()
-
-
-def encode(autoencoder: Any, images: Tensor) -> Tensor:
-    """Mean latents, not yet scaled."""
-    with torch.no_grad():
-        parts = images.to(autoencoder.device).split(256)
-        return torch.cat([autoencoder.encode(part).latent_dist.mean for part in parts])
 
 
 def train_denoiser(
@@ -118,7 +114,7 @@ def train_denoiser(
     def ids(texts: list[str]) -> Tensor:
         return tokens(texts, padding="max_length", return_tensors="pt").input_ids
 
-    latents = encode(autoencoder, scenes.images) * autoencoder.config.scaling_factor
+    latents = mean_latents(autoencoder, scenes.images) * autoencoder.config.scaling_factor
     schedule = Schedule.from_scheduler(tiny.scheduler())
     unconstrained(
         student,
@@ -132,25 +128,15 @@ def train_denoiser(
 
 def train_classifier(scenes: Drawings, *, seed: int) -> AttributeClassifier:
     """The classifier, on noisy drawings, by cross-entropy."""
-    generator = torch.Generator().manual_seed(seed)
-    wanted = scenes.attributes.float()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = AttributeClassifier()
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=1e-2)
-        batches = -(-len(wanted) // 128)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=EPOCHS * batches)
-        for _ in trange(EPOCHS, desc="classifier", disable=None):
-            for index in torch.randperm(len(wanted), generator=generator).split(128):
-                x = scenes.images[index]
-                level = 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator)
-                x = x + level * torch.randn(x.shape, generator=generator)
-                loss = nn.functional.binary_cross_entropy_with_logits(classifier(x), wanted[index])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                rate.step()
-    return classifier.eval().requires_grad_(False)
+
+    def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
+        level = NOISE * torch.rand(len(x), 1, 1, 1, generator=generator)
+        return x + level * torch.randn(x.shape, generator=generator)
+
+    samples = (scenes.images, scenes.attributes.float())
+    loss = nn.functional.binary_cross_entropy_with_logits
+    how: dict[str, Any] = {"batch": 128, "epochs": EPOCHS, "lr": 2e-3, "seed": seed}
+    return fit_classifier(AttributeClassifier, samples, noisy, loss, **how)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,21 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.part == "autoencoder":
         train_autoencoder(scenes, **how).half().save_pretrained(pipeline / "vae")
         return
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from diffusers import AutoencoderKL
 
     autoencoder = AutoencoderKL.from_pretrained(pipeline / "vae").to(given.device)
     tokens, text_encoder, unet = train_denoiser(autoencoder, scenes, **how)
-    made: Any = StableDiffusionPipeline
-    made(
-        vae=autoencoder.half(),
-        text_encoder=text_encoder.half(),
-        tokenizer=tokens,
-        unet=unet.half(),
-        scheduler=tiny.scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(pipeline)
+    parts = (autoencoder.half(), tokens, text_encoder.half(), unet.half())
+    tiny.assembled(*parts).save_pretrained(pipeline)
 
 
 if __name__ == "__main__":
