@@ -75,8 +75,8 @@ def solve(
             f"near must solve a problem with {problem.m} forget distributions; it has "
             f"{len(near.multipliers)}"
         )
-    retain, forget = problem.retain.tabulated(problem.forget, pool=pool, seed=seed)
-    exact = problem.on(retain, forget) if problem.retain.sampled else problem
+    retain, others = problem.retain.tabulated(problem.compared, pool=pool, seed=seed)
+    exact = problem.on(retain, others) if problem.retain.sampled else problem
     tilt, multipliers = _optimum(exact, near)
     target = exact.retain.realise(tilt, exact.atoms)
     certificate = certify(exact, target, multipliers)
@@ -98,9 +98,9 @@ def _pool_evidence(exact: Problem, solution: Solution, seed: int) -> PoolEvidenc
     generator = np.random.default_rng(seed)
     found = []
     for _ in range(RESAMPLES):
-        retain, forget = exact.retain.take(generator.integers(size, size=size))
+        retain, others = exact.retain.take(generator.integers(size, size=size))
         try:
-            found.append(_optimum(exact.on(retain, forget), solution)[1])
+            found.append(_optimum(exact.on(retain, others), solution)[1])
         except InfeasibleError:  # on these samples; they say that the interval is open above
             found.append(np.full(exact.m, np.inf))
     interval = np.quantile(found, [0.025, 0.975], axis=0, method="nearest").T

@@ -89,14 +89,14 @@ class Solution:
         if self.model is not self.evidence.target:
             return self.problem.evaluate(self.model, seed=seed)
         size = len(self.model.log_masses)
-        retain, forget = self.problem.retain.tabulated(self.problem.forget, pool=size, seed=seed)
+        retain, others = self.problem.retain.tabulated(self.problem.compared, pool=size, seed=seed)
         generator = np.random.default_rng(seed)
 
-        def at(retain: Any, forget: Any) -> Evaluation:
-            fresh = self.problem.on(retain, forget)
+        def at(retain: Any, others: Any) -> Evaluation:
+            fresh = self.problem.on(retain, others)
             return fresh.evaluate(fresh.target(self.multipliers))
 
-        found = at(retain, forget)
+        found = at(retain, others)
         again = [at(*retain.take(generator.integers(size, size=size))) for _ in range(24)]
         return Evaluation(
             found.objective,
@@ -153,6 +153,8 @@ class Solution:
             target = target.with_name(target.name + ".npz")
         models = {"retain": self.problem.retain, "model": self.model}
         models |= {f"forget{i}": model for i, model in enumerate(self.problem.forget)}
+        for model in self.problem.compared[self.problem.m :]:
+            models["reference"] = model
         arrays = {
             f"{name}.{key}": array
             for name, model in models.items()

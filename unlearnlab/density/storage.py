@@ -49,7 +49,10 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
     space = header["space"]
     retain = _model(space, arrays, "retain")
     forget = [_model(space, arrays, f"forget{i}") for i in range(len(header["thresholds"]))]
-    problem = KINDS[header["problem"]](retain, forget, header["thresholds"], **header["options"])
+    options = header["options"]
+    if any(key.startswith("reference.") for key in arrays):
+        options |= {"reference": _model(space, arrays, "reference")}
+    problem = KINDS[header["problem"]](retain, forget, header["thresholds"], **options)
     model, multipliers = _model(space, arrays, "model"), np.array(header["multipliers"])
     certificate, stored = certify(problem, model, multipliers), header["certificate"]
     for key in ("primal", "dual"):

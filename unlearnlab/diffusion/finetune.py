@@ -149,11 +149,11 @@ def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
         raise ValueError("problem is an empty list: give at least one")
     for one in problems:
         require_problem(one)
-        require_family(one.retain, one.forget)
+        require_family(one.retain, one.compared)
         same = (
             type(one) is type(problems[0])
             and one.retain is problems[0].retain
-            and one.forget == problems[0].forget
+            and one.compared == problems[0].compared
         )
         if not same:
             raise ValueError(
@@ -259,7 +259,7 @@ def _identity(
     return {
         "problem": type(first).__name__,
         "options": {name: getattr(first, name) for name in first.options},
-        "models": [repr(first.retain), *map(repr, first.forget)],
+        "models": [repr(first.retain), *map(repr, first.compared)],
         "forgotten samples": [_shown(getattr(one, "samples", None)) for one in first.forget],
         "thresholds": [one.thresholds.tolist() for one in problems],
         "method": method.__name__,

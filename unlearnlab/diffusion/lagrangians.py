@@ -279,7 +279,7 @@ class Tilted(Denoising):
 
     def __init__(self, problems: Sequence[Problem], batch: int, *, pool: int = 16384):
         retain = problems[0].retain
-        on_pool, others = retain.tabulated(problems[0].forget, pool=pool, seed=0)
+        on_pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
         solutions = [solve(one.on(on_pool, others)) for one in problems]
         for found in solutions:
             warn_if_few(found.model)

@@ -12,7 +12,7 @@ from . import quadrature
 def log_likelihoods(
     problem: Likelihood, x: Tensor, *, seed: int = 0, quality: tuple[int, int] | None = None
 ) -> Tensor:
-    """(n, m) log ℓ_i = log q_i/τ, or log(q_i/q)/τ, from densities where they are known.
+    """(n, m) log ℓ_i = log q_i/τ, or log(q_i/r)/τ, from densities where they are known.
 
     Args:
         quality: levels and noises of Lemma 2, where they are not; by default those of training.
@@ -22,11 +22,12 @@ def log_likelihoods(
     models = list(problem.forget)
     densities = [model.log_density(x) for model in models]
     ratio = problem.statistic == "ratio"
-    base = problem.retain.log_density(x) if ratio else torch.zeros(len(x)).to(x).double()
+    below = problem.retain if problem.reference is None else problem.reference
+    base = below.log_density(x) if ratio else torch.zeros(len(x)).to(x).double()
     if base is not None and all(d is not None for d in densities):
         logs = torch.stack([d - base for d in densities if d is not None], 1)
     elif ratio:
-        logs = -quadrature.log_ratios(x, problem.retain, models, **options).value
+        logs = -quadrature.log_ratios(x, below, models, **options).value
     else:
         logs = torch.stack(
             [

@@ -136,6 +136,11 @@ class Problem(ABC):
         """Number of forget distributions."""
         return len(self.forget)
 
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """All models that q is compared with: those to forget, and what else a problem needs."""
+        return self.forget
+
     @cached_property
     def atoms(self) -> LogRatios:
         """The retained model's atom table."""
@@ -143,7 +148,7 @@ class Problem(ABC):
             raise TypeError(
                 f"{self.retain!r} has no table of its own: solve draws a pool of samples for it"
             )
-        return self.retain.log_ratios(self.forget)
+        return self.retain.log_ratios(self.compared)
 
     @cached_property
     def table(self) -> Any:
@@ -285,10 +290,10 @@ class Problem(ABC):
         other.thresholds = thresholds
         return other
 
-    def on(self, retain: Any, forget: Sequence[Any], **changes: Any) -> Problem:
-        """The same problem on other models."""
+    def on(self, retain: Any, compared: Sequence[Any], **changes: Any) -> Problem:
+        """The same problem on other models, in the place of `retain` and of `compared`."""
         options = {name: getattr(self, name) for name in self.options} | changes
-        return type(self)(retain, forget, self.thresholds, **options)
+        return type(self)(retain, compared, self.thresholds, **options)
 
     def deeper(self) -> Problem | None:
         """The problem over a larger set, where the answer depends on its edge (FU's floor)."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..blocks import map_blocks
-from ..errors import Array, Mask, finite_vector, multiplier_vector
+from ..errors import Array, Mask, SupportError, finite_vector, multiplier_vector, same_space
 from ..estimate import Estimate
-from ..model import Tilt
+from ..model import Tilt, require_model
 from ..newton import Dual, maximise, solved
 from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
@@ -31,12 +31,15 @@ class Likelihood(Problem):
         retain, forget, relative: see `Problem`.
         thresholds: (m,) b > 0 in the units of the statistic.
         statistic: "density", ℓ_i = q_i, or "ratio", ℓ_i = q_i/q.
+        reference: of the ratio in the place of q, ℓ_i = q_i/r: for a prompt, what the model draws
+            without one ([K] E.1.2).
         temperature: τ > 0; ℓ_i is raised to the power 1/τ. "dim" is the number of dimensions of a
             diffusion model: log-ratios of images are hundreds of nats, and ℓ then is their
             exponential per dimension.
 
     Raises:
-        ValueError: a threshold of zero, an unknown statistic, a temperature that is not positive.
+        ValueError: a threshold of zero, an unknown statistic, a temperature that is not positive, a
+            reference without a ratio or without mass where q has some.
 
     Example:
         >>> import unlearnlab as ul
@@ -61,11 +64,18 @@ class Likelihood(Problem):
         relative: ArrayLike | None = None,
         statistic: str = "density",
         temperature: float | str = 1.0,
+        reference: Any = None,
     ):
         if statistic not in ("density", "ratio"):
             raise ValueError(f"statistic must be 'density' or 'ratio'; got {statistic!r}")
-        self.statistic = statistic
-        self.constraint_name = "E_p[q_i]" if statistic == "density" else "E_p[q_i/q]"
+        self.statistic, self.reference = statistic, reference
+        if reference is not None:
+            if statistic != "ratio":
+                raise ValueError("reference is of statistic='ratio'; 'density' has none")
+            require_model("reference", reference)
+            same_space(["retain", "reference"], [retain, reference])
+        below = {"density": "", "ratio": "/q" if reference is None else "/r"}[statistic]
+        self.constraint_name = f"E_p[q_i{below}]"
         if temperature == "dim" and getattr(retain, "sampled", False):
             temperature = retain.dim
         self.temperature = float(finite_vector("temperature", temperature, 1, per="problem")[0])
@@ -80,8 +90,28 @@ class Likelihood(Problem):
                 "every point that q_i can produce would be forbidden; use a small number"
             )
 
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """The models to forget, and the reference if there is one."""
+        return self.forget if self.reference is None else (*self.forget, self.reference)
+
+    def on(self, retain: Any, compared: Sequence[Any], **changes: Any) -> Problem:
+        """The same problem on other models."""
+        if self.reference is not None:
+            *compared, changes["reference"] = compared
+        return super().on(retain, compared, **changes)
+
+    def _check_support(self) -> None:
+        if self.reference is not None and np.isposinf(self.atoms.ratios[:, -1]).any():
+            raise SupportError(
+                "reference has no mass on some cells where retain has: q_i/r is infinite there"
+            )
+
     def log_statistic(self, atoms: LogRatios) -> Array:
-        """(N, m) log ℓ_i = log q_i/τ or −r_i/τ; −inf where q_i is zero."""
+        """(N, m) log ℓ_i = log q_i/τ, −r_i/τ or log(q_i/r)/τ; −inf where q_i is zero."""
+        if self.reference is not None:
+            ratios = atoms.ratios
+            return (ratios[:, self.m :] - ratios[:, : self.m]) / self.temperature
         if self.statistic == "ratio":
             return -atoms.ratios / self.temperature
         if atoms.forget_log_density is None:
