@@ -68,3 +68,17 @@ def test_quality_is_full_for_the_scenes_themselves_and_falls_where_something_is_
     share, rate = left_open["horse"]
     assert rate == 0.6 and share == pytest.approx(rate, abs=0.1)
     assert "cowboy" not in left_open and "ball" not in left_open
+
+
+def test_kernel_distance_tells_scenes_apart():
+    from unlearnlab.metrics import kernel_distance
+    from unlearnlab.stable_diffusion.classifier import load_classifier
+    from unlearnlab.stable_diffusion.scenes import Caption, drawings
+
+    one, again = (drawings(300, seed=s, captions=[Caption("cowboy")]).images for s in (1, 2))
+    horses = drawings(300, seed=3, captions=[Caption("horse")]).images
+    descriptor = load_classifier().descriptor()
+    same = kernel_distance(one, again, descriptor)
+    apart = kernel_distance(one, horses, descriptor)
+    assert abs(float(same)) < 5 * same.stderr + 0.005
+    assert float(apart) > 20 * abs(float(same)) and float(apart) > 0.05

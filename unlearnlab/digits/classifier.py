@@ -44,28 +44,27 @@ class Classifier(nn.Module):
 
     def descriptor(self) -> Descriptor:
         """Its convolutions as a module."""
-        return Descriptor(self)
+        return Descriptor(self.convolved, CONVOLVED)
 
 
 class Descriptor(nn.Module):
-    """The features f of a classifier's last convolution as 16f/‖f‖: images → (B, 256).
+    """The F features f of a classifier's last convolution as √F·f/‖f‖: images → (B, F).
 
     They tell images of one class apart, as those before the logits do less; their mean square is 1.
 
-    Attributes:
-        num_features: length of a feature vector, as torchmetrics asks for it.
+    Args:
+        convolved: the convolutions, from images to rows.
+        num_features: F; torchmetrics asks for it by this name.
     """
 
-    num_features = CONVOLVED
-
-    def __init__(self, classifier: Classifier):
+    def __init__(self, convolved: nn.Module, num_features: int):
         super().__init__()
-        self.classifier = classifier
+        self.convolved, self.num_features = convolved, num_features
 
     def forward(self, images: Tensor) -> Tensor:
         """Features."""
-        rows = self.classifier.convolved(images)
-        return CONVOLVED**0.5 * nn.functional.normalize(rows, dim=1)
+        rows = self.convolved(images)
+        return self.num_features**0.5 * nn.functional.normalize(rows, dim=1)
 
 
 def load_classifier(*, device: str | torch.device = "cpu") -> Classifier:

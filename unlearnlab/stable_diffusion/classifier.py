@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..digits.classifier import Descriptor
 from .scenes import ATTRIBUTES
 
 WEIGHTS = Path(__file__).parent / "weights" / "attributes.safetensors"
+CONVOLVED = 1024  # numbers after the convolutions
 
 
 class AttributeClassifier(nn.Module):
@@ -27,12 +29,16 @@ class AttributeClassifier(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.convolved = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Sequential(
-            nn.Dropout(0.3), nn.Linear(1024, 96), nn.ReLU(), nn.Linear(96, len(ATTRIBUTES))
+            nn.Dropout(0.3), nn.Linear(CONVOLVED, 96), nn.ReLU(), nn.Linear(96, len(ATTRIBUTES))
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         return self.head(self.convolved(images))
+
+    def descriptor(self) -> Descriptor:
+        """Its convolutions as a module, for kernel distances: images → (n, 1024)."""
+        return Descriptor(self.convolved, CONVOLVED)
 
     def attributes(self, images: Tensor) -> Tensor:
         """(n, 13) which attributes the images have."""
