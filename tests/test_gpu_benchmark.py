@@ -22,6 +22,7 @@ def loop():
     with torch.no_grad():
         for p in made.parameters:
             p += 0.1 * torch.randn(p.shape, generator=generator)
+        made.multipliers.fill_(1e5)  # random weights hardly tell the prompts apart
     return made
 
 
@@ -45,7 +46,7 @@ def test_backpropagation_differentiates_the_lagrangian(loop):
             torch._foreach_add_(loop.parameters, ways, alpha=move)
             ends.append(float(value(loop, loop.objective)[0]))
     assert abs(slope) > 1e-3
-    assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-4)
+    assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
 
 
 def test_both_sides_see_the_same_chains(loop):
