@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 import unlearnlab as ul
-from benchmarks.solvers import densities, seconds
-
-Row = tuple[str, str, str, bool | None]
+from benchmarks.solvers import Row, densities
+from benchmarks.timing import seconds
 
 
 def split() -> float:

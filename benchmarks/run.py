@@ -1,115 +1,159 @@
-"""The benchmark table, as ratios taken in one run: `make bench`.
+"""The benchmark table: `make bench`, or `python -m benchmarks.run rung3` for one file alone.
 
 Every time is the median of several; what a ratio compares is measured in turn, A B A B, because a
-shared machine drifts.
+shared machine drifts. `python -m benchmarks.run table` measures nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks import course, networks, solvers
+from benchmarks import course, gpu, networks, solvers, stable_diffusion
 from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
 
-RESULT = ROOT / "benchmarks" / "results" / "rung1.json"
+RESULTS = ROOT / "benchmarks" / "results"
 TABLE = ROOT / "benchmarks" / "README.md"
-MEASURES = solvers.MEASURES | course.MEASURES | networks.MEASURES
+SAID = {True: "yes", False: "no", None: ""}
 
 
-def table(stored: dict[str, Any]) -> str:
-    """The table as Markdown."""
-    got, about = stored["result"], stored["provenance"]
-    faster = got["clarabel"]["times faster than CVXPY + Clarabel"]
-    theirs = got["clarabel"]["its distance from our dual bound, relative"]
-    ours = got["clarabel"]["our relative gap"]
+class Rung(NamedTuple):
+    """A result file: what fills it, on what code its numbers depend, and its rows."""
+
+    measures: dict[str, Callable[[], Any]]
+    rows: tuple[Callable[[dict[str, Any]], list[solvers.Row]], ...]
+    sources: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+RUNGS = {
+    "rung1": Rung(
+        solvers.MEASURES | course.MEASURES | networks.MEASURES,
+        (solvers.rows, course.rows, networks.rows),
+        (
+            *EVERYTHING,
+            "benchmarks/timing.py",
+            "benchmarks/solvers.py",
+            "benchmarks/course.py",
+            "benchmarks/networks.py",
+        ),
+        ("cvxpy", "clarabel"),
+    ),
+    "rung3": Rung(
+        stable_diffusion.MEASURES,
+        (stable_diffusion.rows,),
+        (
+            "unlearnlab/diffusion/*.py",
+            "unlearnlab/stable_diffusion/*.py",
+            "benchmarks/timing.py",
+            "benchmarks/backpropagation.py",
+            "benchmarks/stable_diffusion.py",
+        ),
+        ("diffusers", "peft", "transformers"),
+    ),
+}
+
+
+def path(name: str) -> Path:
+    """Where a rung's numbers are stored."""
+    return RESULTS / f"{name}.json"
+
+
+def stored(name: str) -> dict[str, Any]:
+    """What a file holds; nothing where there is none."""
+    return json.loads(path(name).read_text()) if path(name).exists() else {}
+
+
+def measure(name: str) -> None:
+    """Measure what a file lacks, or all of it where the code has changed."""
+    rung = RUNGS[name]
+    key, found = code_key(*rung.sources), stored(name)
+    if found.get("key") != key:
+        found = {"key": key, "provenance": provenance(*rung.packages), "result": {}}
+    for what, call in rung.measures.items():
+        if what in found["result"]:
+            print(f"{what}: up to date")
+            continue
+        found["result"][what] = call()
+        write_json(path(name), found)
+        print(f"{what}: {found['result'][what]}", flush=True)
+
+
+def complete(name: str) -> bool:
+    """Whether every measure of a rung is stored."""
+    return set(stored(name).get("result", ())) >= set(RUNGS[name].measures)
+
+
+def table() -> str:
+    """The table as Markdown, from the files as they are."""
+    done = {name: stored(name) for name in RUNGS if complete(name)}
     rows = [
-        (
-            "LU, 10⁴ cells, against CVXPY + Clarabel",
-            "≥ 300 × faster",
-            f"{faster:.0f} ×",
-            faster >= 300,
-        ),
-        (
-            "… relative gap, ours and its",
-            "ours smaller",
-            f"{ours:.0e}, {theirs:.0e}",
-            ours < theirs,
-        ),
+        row
+        for name, found in done.items()
+        for make in RUNGS[name].rows
+        for row in make(found["result"])
     ]
-    for kind in ("LU", "RU"):
-        cost = got[f"{kind} at 10^7"]["times one in-place numpy.exp"]
-        arrays = got[f"{kind} memory"]
-        growth = got[f"{kind} scaling"]
-        shown = " / ".join(f"{growth[f'10^{e} cells']:.2f}" for e in (4, 5, 6))
-        rows += [
-            (f"{kind}, 10⁷ cells, in all", "≤ 8 × one numpy.exp", f"{cost:.1f} ×", cost <= 8),
-            (f"{kind}, 10⁷ cells, memory", "≤ 8 arrays of 10⁷", f"{arrays:.1f}", arrays <= 8),
-            (
-                f"{kind}, seconds per cell at 10⁴ / 10⁵ / 10⁶, relative to 10⁷",
-                "no growth with size",
-                shown,
-                min(growth.values()) >= 0.5,
-            ),
-        ]
-    loading, edge = got["import"], got["FU contact"]
-    rows += [
-        ("import unlearnlab", "≤ 0.3 s", f"{loading:.2f} s", loading <= 0.3),
-        (
-            "FU in contact, 2001 cells, cold / from a solution nearby",
-            "",
-            f"{edge['cold']:.0f} / {edge['warm']:.0f} ms",
-            None,
-        ),
-        *course.rows(got),
-        *networks.rows(got),
-    ]
-    said = {True: "yes", False: "no", None: ""}
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    on_gpu = stored("gpu")
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` writes this page from `results/rung1.json`. Ratios are of one run; what",
-        "they compare is measured in turn; every number is a median. A solve is timed from the two",
-        "densities to the certified solution.",
+        "`make bench` writes this page from `results/rung1.json` and `results/rung3.json`. Ratios",
+        "are of one run; what they compare is measured in turn; every number is a median. A solve",
+        "is timed from the two densities to the certified solution.",
         "",
-        "| what | aim | measured | met |",
-        "|---|---|---|---|",
-        *(f"| {what} | {aim} | {value} | {said[met]} |" for what, aim, value, met in rows),
+        *markdown(rows),
         "",
         "Small grids cost more per cell: a solve has a fixed cost of about a millisecond. At 10⁴",
         "cells that is most of it, and what keeps the ratio to Clarabel below its aim where it is.",
         "",
-        f"{about['machine']}; Python {about['python']}; {versions}; {about['date']}.",
+        "A step of D.3 is a primal and a dual step on one retained and one forgotten prompt, on an",
+        "untrained pipeline of the tiny one's shape and on one thread. Backpropagation takes the",
+        "same Lagrangian at the same draws through the whole sampler. Memory is all that autograd",
+        "keeps at once, weights apart, and for ours the record of the chain besides.",
+        "",
+        *(line for name, found in done.items() for line in (made(name, found["provenance"]), "")),
+        "## At the size of Stable Diffusion",
+        "",
+        "`python -m benchmarks.gpu` measures on a CUDA device, in less than eight minutes, seconds",
+        "and peak memory, weights included, of a primal and a dual step: batch 4, 10 sampling",
+        "steps, bfloat16, random weights; the shortcut is backpropagation without the gradient",
+        "through ε̂_q. `python -m benchmarks.run table` then puts them here.",
+        "",
+        *markdown(gpu.rows(on_gpu)),
         "",
     ]
+    if on_gpu["provenance"]:
+        lines += [made("gpu", on_gpu["provenance"]), ""]
     return "\n".join(lines)
+
+
+def markdown(rows: list[solvers.Row]) -> list[str]:
+    """Rows below their heading."""
+    return [
+        "| what | aim | measured | met |",
+        "|---|---|---|---|",
+        *(f"| {what} | {aim} | {value} | {SAID[met]} |" for what, aim, value, met in rows),
+    ]
+
+
+def made(name: str, about: dict[str, Any]) -> str:
+    """Where and when a file's numbers were measured."""
+    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+    machine = ", ".join(about[part] for part in ("device", "machine") if part in about)
+    return f"`{name}.json`: {machine}; Python {about['python']}; {versions}; {about['date']}."
 
 
 def main() -> None:
     """Measure what is missing or out of date, then write the table."""
-    key = code_key(
-        *EVERYTHING,
-        "benchmarks/run.py",
-        "benchmarks/solvers.py",
-        "benchmarks/course.py",
-        "benchmarks/networks.py",
-    )
-    stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    if stored.get("key") != key:
-        stored = {
-            "key": key,
-            "provenance": provenance("cvxpy", "clarabel"),
-            "result": {},
-        }
-    for name, measure in MEASURES.items():
-        if name in stored["result"]:
-            print(f"{name}: up to date")
-            continue
-        stored["result"][name] = measure()
-        write_json(RESULT, stored)
-        print(f"{name}: {stored['result'][name]}", flush=True)
-    TABLE.write_text(table(stored))
+    parser = argparse.ArgumentParser(description="Measure, then write benchmarks/README.md.")
+    parser.add_argument("what", nargs="*", default=list(RUNGS), choices=[*RUNGS, "table"])
+    for name in parser.parse_args().what:
+        if name in RUNGS:
+            measure(name)
+    TABLE.write_text(table())
 
 
 if __name__ == "__main__":

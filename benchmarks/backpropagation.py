@@ -1,0 +1,202 @@
+"""What Algorithm D.3 is compared with: the same Lagrangian, differentiated through the sampler."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+import unlearnlab as ul
+from unlearnlab.diffusion import quadrature, sampling
+from unlearnlab.diffusion.draws import Draws
+from unlearnlab.diffusion.lagrangians import LikelihoodObjective
+from unlearnlab.diffusion.settings import Settings, make_accelerator
+from unlearnlab.diffusion.train import Loop
+
+RETAINED, FORGOTTEN = "a cowboy", "a horse"
+BATCH, STEPS = 4, 10  # of samples, and of the sampler
+
+
+class Backpropagation(LikelihoodObjective):
+    """One loss, with the graph of the whole chain and of the likelihood at its end.
+
+    It draws what Algorithm D.3 draws, so its chains are the same.
+    """
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        x = self.noise(draws)
+        total = torch.zeros(self.members, self.batch).to(x)
+        for step in sampling.chain(
+            self.retain.schedule, "ddpm", self.sampling_steps, spacing="log_snr"
+        ):
+            times = self.times(step)
+            own = student(x, times)
+            after = step.mean(x, own)
+            if step.spread:
+                total = total + self.divergence(step, own, self.reference(x, times))
+                after = after + step.spread * self.noise(draws)
+            x = after
+        final = self.likelihoods(x)
+        self.tally.add(torch.cat([total[..., None], final], -1))
+        yield (total + (multipliers[:, None] * final).sum(-1)).mean(1)
+
+    def reference(self, x: Tensor, times: Tensor) -> Tensor:
+        """ε̂_q, which moves with x: the gradient of the Lagrangian goes through it."""
+        return self.retain.noise_prediction(x, times)
+
+    def likelihoods(self, x: Tensor) -> Tensor:
+        # The package's own Lemma 2, at the same points; only the predictions keep their graphs.
+        with mock.patch.object(quadrature, "predict_all", _with_graphs):
+            return super().likelihoods(x)
+
+
+def _with_graphs(models: Any, x_t: Tensor, t: Tensor) -> list[Tensor]:
+    """`quadrature.predict_all` in one call, with gradients."""
+    return quadrature.together(models, x_t, t)
+
+
+class _Cheap:
+    """‖x_0‖² per number in the place of the likelihood."""
+
+    def likelihoods(self, x: Tensor) -> Tensor:
+        return self.split(x.flatten(1).square().mean(1, keepdim=True))  # type: ignore[attr-defined]
+
+
+class OursCheap(_Cheap, LikelihoodObjective):
+    """Algorithm D.3 without the likelihood's cost."""
+
+
+class BackpropagationCheap(_Cheap, Backpropagation):
+    """Backpropagation without the likelihood's cost."""
+
+
+class Shortcut(BackpropagationCheap):
+    """The same with ε̂_q held constant: cheaper, and not the gradient of the Lagrangian."""
+
+    def reference(self, x: Tensor, times: Tensor) -> Tensor:
+        return quadrature.predict(self.retain, x, times)
+
+
+METHODS: dict[str, dict[str, type[LikelihoodObjective]]] = {
+    "with likelihood": {"ours": LikelihoodObjective, "backpropagation": Backpropagation},
+    "without likelihood": {
+        "ours": OursCheap,
+        "backpropagation": BackpropagationCheap,
+        "shortcut": Shortcut,
+    },
+}
+
+
+def rounds(
+    pipeline: ul.TextToImage,
+    method: type[LikelihoodObjective],
+    *,
+    batch: int = BATCH,
+    steps: int = STEPS,
+) -> Loop:
+    """The package's loop on one retained and one forgotten prompt: a round is a primal and a dual
+    step."""
+    retain = pipeline.prompt(RETAINED)
+    problem = ul.Likelihood(
+        retain,
+        [pipeline.prompt(FORGOTTEN)],
+        thresholds=[0.5],
+        statistic="ratio",
+        temperature="dim",
+    )
+    student = pipeline.lora().for_training()
+    student.condition(retain)
+    scale = torch.tensor(problem.thresholds)[None].to(pipeline.device)
+    multipliers = nn.Parameter(scale.clone())
+
+    def violation(constraints: Tensor) -> Tensor:
+        return (constraints.to(scale) - scale) / scale
+
+    return Loop(
+        student,
+        method([problem], batch, sampling_steps=steps),
+        Settings(1000, 1e-6, [0]),  # slow: what is timed stays where it began
+        multipliers,
+        scale,
+        violation,
+        make_accelerator(pipeline.device),
+        torch.optim.SGD([multipliers], lr=0.01, maximize=True),
+    )
+
+
+def one_round(loop: Loop) -> None:
+    """A primal and a dual step.
+
+    Raises:
+        RuntimeError: the loop would have stopped: what was timed is no step.
+        MemoryError: it did not fit.
+    """
+    trouble = loop.attempted()
+    if trouble:
+        raise RuntimeError(trouble)
+
+
+class _Kept:
+    """A tensor that a graph holds."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+
+class Held:
+    """The most bytes that autograd kept at once, each storage counted once.
+
+    Args:
+        apart: tensors that are there in any case, such as weights: they are not counted.
+    """
+
+    def __init__(self, apart: Iterable[Tensor]):
+        self.apart = {_place(one) for one in apart}
+        self.users: dict[int, int] = {}
+        self.now = self.peak = 0
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda kept: kept.tensor)
+
+    def _keep(self, tensor: Tensor) -> _Kept:
+        kept, place = _Kept(tensor), _place(tensor)
+        if place not in self.apart:
+            size = tensor.untyped_storage().nbytes()
+            if not self.users.get(place):
+                self.now += size
+                self.peak = max(self.peak, self.now)
+            self.users[place] = self.users.get(place, 0) + 1
+            weakref.finalize(kept, self._drop, place, size)
+        return kept
+
+    def _drop(self, place: int, size: int) -> None:
+        self.users[place] -= 1
+        if not self.users[place]:
+            self.now -= size
+
+    def __enter__(self) -> Held:
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.hooks.__exit__(*error)
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def held(loop: Loop) -> int:
+    """Bytes that one round keeps for its gradients, and the record of its chain besides."""
+    network = loop.student.unet
+    with Held([*network.parameters(), *network.buffers()]) as counted:
+        one_round(loop)
+    if isinstance(loop.objective, Backpropagation):
+        return counted.peak
+    draws = Draws(loop.settings.seeds, 0, part=2, like=loop.like)
+    record = [one for passed in loop.objective.chain(loop.student, draws) for one in passed[1:]]
+    return counted.peak + sum(
+        {_place(one): one.untyped_storage().nbytes() for one in record}.values()
+    )

@@ -1,0 +1,123 @@
+"""The benchmarks of rung 3: what is compared is comparable, and the GPU's runs on a CPU."""
+
+import math
+
+import pytest
+import torch
+
+from benchmarks import backpropagation, gpu, run, stable_diffusion
+from unlearnlab.diffusion.draws import Draws
+from unlearnlab.stable_diffusion import tiny
+from unlearnlab.stable_diffusion.prompt import Prompt
+
+
+@pytest.fixture(scope="module")
+def loop():
+    """Backpropagation in float64 on a student that differs from its pipeline."""
+    pipeline = stable_diffusion.untrained()
+    pipeline.pipeline.to(torch.float64)
+    made = backpropagation.rounds(pipeline, backpropagation.Backpropagation, steps=3)
+    made.objective.retain.effort = Prompt.effort._replace(training=(2, 4))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in made.parameters:
+            p += 0.1 * torch.randn(p.shape, generator=generator)
+        made.multipliers.fill_(1e5)  # random weights hardly tell the prompts apart
+    return made
+
+
+def value(loop, objective):
+    """The Lagrangian of one primal step, and the samples' objective and constraint."""
+    draws = Draws([0], 0, part=2, like=loop.like)
+    objective.begin(loop.student, loop.lagrange(), draws)
+    losses = sum(loss.sum() for loss in objective.losses(loop.student, loop.lagrange(), draws))
+    return losses, objective.tally.measured(objective.tally.total())
+
+
+def test_backpropagation_differentiates_the_lagrangian(loop):
+    loss, _ = value(loop, loop.objective)
+    grads = torch.autograd.grad(loss, loop.parameters)
+    generator = torch.Generator().manual_seed(1)
+    ways = [torch.randn(p.shape, generator=generator).to(p) for p in loop.parameters]
+    slope = sum(float((g * way).sum()) for g, way in zip(grads, ways, strict=True))
+    ends = []
+    with torch.no_grad():
+        for move in (1e-5, -2e-5, 1e-5):  # there, to the other side, and back
+            torch._foreach_add_(loop.parameters, ways, alpha=move)
+            ends.append(float(value(loop, loop.objective)[0]))
+    assert abs(slope) > 1e-3
+    assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+
+
+def test_both_sides_see_the_same_chains(loop):
+    ours = backpropagation.LikelihoodObjective([loop.objective.problem], 4, sampling_steps=3)
+    _, theirs = value(loop, loop.objective)
+    _, own = value(loop, ours)
+    assert float(own.objective) > 0
+    for one, other in zip(own, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=0)
+
+
+def test_memory_counts_each_storage_once():
+    x = torch.ones(1000, requires_grad=True)
+    weight = torch.ones(1000)
+    with backpropagation.Held([weight]) as counted:
+        y = (x * weight).exp()  # its own output is what exp keeps
+        z = y * y
+        assert counted.now == counted.peak == 4000
+        z.sum().backward()
+        del y, z
+    assert counted.now == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gpu_benchmark_runs_on_a_cpu(dtype, monkeypatch):
+    monkeypatch.setattr(Prompt, "effort", Prompt.effort._replace(training=(2, 4)))
+    found = gpu.measure(tiny.unet(0), "cpu", dtype, steps=2, repeats=1)
+    assert {variant: set(methods) for variant, methods in found.items()} == {
+        "with likelihood": {"ours", "backpropagation"},
+        "without likelihood": {"ours", "backpropagation", "shortcut"},
+    }
+    for methods in found.values():
+        for numbers in methods.values():
+            assert set(numbers) == {"seconds", "GiB"}
+            assert all(math.isfinite(number) and number > 0 for number in numbers.values())
+        others = [numbers["GiB"] for name, numbers in methods.items() if name != "ours"]
+        assert methods["ours"]["GiB"] < min(others)
+
+
+def test_what_does_not_fit_is_a_result(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(backpropagation.Backpropagation, "losses", full)
+    pipeline = stable_diffusion.untrained()
+    assert gpu.timed(pipeline, backpropagation.Backpropagation, 3, 1) == "does not fit"
+    rows = gpu.rows({"result": {"a UNet": {"with likelihood": {"ours": "does not fit"}}}})
+    assert rows == [("a UNet, with likelihood: ours", "", "does not fit", None)]
+
+
+def test_the_published_sizes():
+    with torch.device("meta"):
+        sizes = {name: sum(p.numel() for p in gpu.unet(name).parameters()) for name in gpu.UNETS}
+    assert sizes == {"Stable Diffusion v1.4": 859_520_964, "bk-sdm-tiny": 323_384_964}
+
+
+def test_without_cuda_it_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="needs a CUDA device"):
+        gpu.main()
+
+
+def test_the_page_shows_what_is_stored():
+    assert run.TABLE.read_text() == run.table()
+
+
+def test_one_rung_leaves_the_others_numbers(tmp_path, monkeypatch):
+    before = run.path("rung1").read_text()
+    (tmp_path / "rung1.json").write_text(before)
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setitem(run.RUNGS, "rung3", run.RUNGS["rung3"]._replace(measures={"x": lambda: 1}))
+    run.measure("rung3")
+    assert run.stored("rung3")["result"] == {"x": 1}
+    assert (tmp_path / "rung1.json").read_text() == before
