@@ -14,6 +14,7 @@ from unlearnlab.diffusion.model import Effort
 from unlearnlab.diffusion.quadrature import predict
 from unlearnlab.stable_diffusion import Prompt
 from unlearnlab.stable_diffusion.__main__ import main
+from unlearnlab.stable_diffusion.config import CONFIGS
 
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 CONFIG = """
@@ -117,3 +118,46 @@ def test_every_other_method_runs(model, tmp_path, capsys, monkeypatch, problem, 
     assert len(list((out / "grids").iterdir())) > 0
     trained = method != "dual-only"
     assert (out / "lora" / "pytorch_lora_weights.safetensors").exists() == trained
+
+
+def test_one_that_ships_runs_on_another_model(model, tmp_path, capsys, monkeypatch):
+    """Untrained, all prompts are one: the constraint is violated by as much as it asks for."""
+    monkeypatch.setattr(Prompt, "effort", Effort(4, 4, 4, 4, pool=(2, 4), training=(2, 4)))
+    text = (CONFIGS / "tiny-cowboy.yaml").read_text().replace("steps: 60", "steps: 2")
+    (tmp_path / "tiny-cowboy").write_text(text + "sample_steps: 2\nsamples: 2\n")
+    monkeypatch.chdir(tmp_path)
+    main(["--config", "tiny-cowboy", "--model", str(model), "--out", "here"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["thresholds"][0] == pytest.approx(0.95, abs=0.01) and said["multipliers"][0] > 0
+    assert (tmp_path / "here" / "lora" / "pytorch_lora_weights.safetensors").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("problem", "method", "options", "guidance", "batches"),
+    [
+        ("reverse-kl", "primal-dual", "sampling_steps: 3", 1, 1),
+        ("reverse-kl", "primal-dual", "sampling_steps: 3", 2, 2),  # with and without the prompt
+        ("forward-kl", "primal-dual", "forget_clip: 1.0", 1, 3),  # of the retained, and of two
+        ("forward-kl", "vdu", "forget_clip: 1.0", 1, 2),
+    ],
+)
+def test_the_trial_step_is_as_large_as_any(
+    model, tmp_path, monkeypatch, problem, method, options, guidance, batches
+):
+    from diffusers import UNet2DConditionModel
+
+    forward, rows = UNet2DConditionModel.forward, []
+
+    def counted(unet, x, *arguments, **named):
+        if torch.is_grad_enabled():
+            rows.append(len(x))
+        return forward(unet, x, *arguments, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", counted)
+    monkeypatch.setattr(Prompt, "effort", Effort(4, 4, 4, 8, pool=(2, 4), training=(2, 4)))
+    path, _ = config(tmp_path, model, problem=problem)
+    text = path.read_text().replace("sampling_steps: 3", options)
+    path.write_text(text + f"method: {method}\nguidance: {guidance}\n")
+    main(["--config", str(path)])
+    assert rows[0] == 4 * batches == max(rows[1:])

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearnlab.stable_diffusion.config import Config
+from unlearnlab.diffusion.settings import split_options
+from unlearnlab.stable_diffusion.config import (
+    CONFIGS,
+    OTHERS,
+    PRIMAL_DUAL,
+    PROBLEMS,
+    Config,
+    shipped,
+)
 
 GOOD = """
 model: tiny
@@ -43,6 +51,7 @@ def test_a_configuration_says_what_it_says(tmp_path):
         (("out: runs/cowboy\n", ""), "lacks out"),
         (("[a horse, a cactus]", "[a horse"), "is not YAML"),
         (("relative: 0.2", "dtype: float8"), "dtype must be one of float32"),
+        (("likelihood", 'forward-kl\nreference: ""'), "reference is of problem likelihood"),
     ],
 )
 def test_configurations_that_are_refused(tmp_path, change, message):
@@ -51,8 +60,9 @@ def test_configurations_that_are_refused(tmp_path, change, message):
 
 
 def test_no_configuration(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no file"):
-        Config.load(tmp_path / "none.yaml")
+    for name in (tmp_path / "none.yaml", "cowboy-hrose", "../configs/cowboy-horse"):
+        with pytest.raises(FileNotFoundError, match=r"is no file and .* are cowboy-horse, dog-b"):
+            Config.load(name)
     with pytest.raises(ValueError, match="must hold keys and values"):
         Config.load(written(tmp_path, "- a list"))
 
@@ -104,3 +114,31 @@ def test_the_readme_shows_one_that_is_read(tmp_path):
     text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     config = Config.load(written(tmp_path, text))
     assert config.forget == ["a photo of a horse"] and config.options["lr"] == 1e-4
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_ships_is_read_and_its_options_are_known(name):
+    config = Config.load(name)
+    goal = OTHERS.get(config.method, PRIMAL_DUAL[PROBLEMS[config.problem]])
+    own = {"steps", "batch", "lr", "dual_lr"}  # of `finetune` itself
+    split_options({key: v for key, v in config.options.items() if key not in own}, goal)
+    assert config.out == f"runs/{name}"
+    assert "Ours: everything else" in (CONFIGS / f"{name}.yaml").read_text()
+    if config.problem == "likelihood":  # what the paper says of it
+        assert (config.rank, config.options["sampling_steps"]) == (8, 10)
+
+
+def test_the_papers_experiments_ship():
+    cowboy, dogs = Config.load("cowboy-horse"), Config.load("dog-breeds")
+    assert (cowboy.model, cowboy.dtype) == ("nota-ai/bk-sdm-tiny", "float16")
+    assert cowboy.reference == ""
+    assert (dogs.model, dogs.method) == ("CompVis/stable-diffusion-v1-4", "dual-only")
+    assert dogs.forget == ["a golden retriever", "a german shepherd", "a brown dog"]
+
+
+def test_values_from_elsewhere_replace_those_of_the_file(tmp_path, monkeypatch):
+    assert Config.load("tiny-cowboy", out="runs/other", model=None).out == "runs/other"
+    assert Config.load("tiny-cowboy", model="elsewhere").model == "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-cowboy").write_text(GOOD)
+    assert Config.load("tiny-cowboy").out == "runs/cowboy"  # a file of this name comes first

@@ -80,6 +80,14 @@ def test_prompts_of_one_network_take_one_call(sd, monkeypatch):
         assert float((one - predict(prompt, x, t)).abs().max()) < 1e-5
 
 
+def test_guidance_halves_the_latents_in_a_call(sd):
+    plain, guided = sd.prompt("a cowboy"), sd.prompt("a cowboy", guidance=3.0)
+    student = sd.lora(rank=2)
+    student.condition(guided)
+    assert plain.rows == 2 * guided.rows == 2 * student.rows
+    assert sd.lora(rank=2, text="a tree").rows == plain.rows
+
+
 def test_a_composed_prompt_is_negative_guidance(sd):
     """(1 + u)ε̂_q − uε̂_1 is ε̂_1 + w(ε̂_q − ε̂_1) at w = 1 + u."""
     q, q1 = sd.prompt("a cowboy"), sd.prompt("a horse")

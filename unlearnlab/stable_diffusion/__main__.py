@@ -1,7 +1,7 @@
-"""Unlearn prompts from a Stable Diffusion pipeline: `--config FILE.yaml`, see `Config`.
+"""Unlearn prompts from a Stable Diffusion pipeline: `--config NAME_OR_FILE`, see `Config`.
 
-`accelerate launch -m unlearnlab.stable_diffusion --config FILE.yaml` runs it on several processes
-or GPUs, in mixed precision.
+`accelerate launch -m unlearnlab.stable_diffusion --config NAME_OR_FILE` runs it on several
+processes or GPUs, in mixed precision.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from ..diffusion.finetune import BATCH, finetune
+from ..diffusion.finetune import finetune
 from ..diffusion.settings import enough_memory
 from ..diffusion.train import Loop
 from ..images import contact_sheet, write_image
-from .config import BASELINES, DTYPES, Config
+from .config import BASELINES, DTYPES, Config, shipped
 from .pipeline import TextToImage
 
 REPORT, SHEET = "report.json", "before_and_after.png"
@@ -58,14 +58,17 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     """The run that a configuration asks for."""
     retain = sd.prompt(config.retain, guidance=config.guidance)
     forget = [sd.prompt(text, guidance=config.guidance) for text in config.forget]
+    reference = None
+    if config.reference is not None:
+        reference = sd.prompt(config.reference, guidance=config.guidance)
     for text in config.unrelated:
         sd.prompt(text)  # refused now, not after hours
     student = None
     if config.method != "dual-only":
         student = sd.lora(config.rank, seed=config.seed)
-        try_step(student, config.options.get("batch", BATCH))
+        try_step(student, retain, config.rows)
     return finetune(
-        config.made(retain, forget),
+        config.made(retain, forget, reference),
         student,
         method=BASELINES.get(config.method, config.method),
         seed=config.seed,
@@ -77,16 +80,17 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     )
 
 
-def try_step(student: Any, batch: int) -> None:
-    """A batch through the student and back, before anything is estimated: most of a step's memory.
+def try_step(student: Any, retain: Any, rows: int) -> None:
+    """Rows through the student and back, before anything is estimated: most of a step's memory.
 
     Raises:
         MemoryError: it does not fit.
     """
     with enough_memory("a trial step"):
-        x = torch.zeros((batch, *student.shape), dtype=student.dtype, device=student.device)
+        x = torch.zeros((rows, *student.shape), dtype=student.dtype, device=student.device)
         pupil = student.for_training()
-        pupil(x, torch.zeros(batch, dtype=torch.long, device=x.device)).sum().backward()
+        pupil.condition(retain)
+        pupil(x, torch.zeros(rows, dtype=torch.long, device=x.device)).sum().backward()
 
 
 def report(config: Config, sd: TextToImage, run: Any) -> tuple[dict[str, Any], torch.Tensor]:
@@ -124,10 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from accelerate import Accelerator
 
     parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_diffusion")
-    parser.add_argument("--config", required=True, help="a YAML file; see Config")
+    known = ", ".join(shipped())
+    parser.add_argument("--config", required=True, help=f"a YAML file (see Config), or {known}")
+    parser.add_argument("--out", help="folder in the place of the configuration's `out`")
+    parser.add_argument("--model", help="in the place of the configuration's `model`")
     parser.add_argument("--resume", action="store_true", help="continue the run found in `out`")
     given = parser.parse_args(arguments)
-    config = Config.load(given.config)
+    config = Config.load(given.config, out=given.out, model=given.model)
     out = Path(config.out)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     if config.tracker:

@@ -1,4 +1,4 @@
-"""What `python -m unlearnlab.stable_diffusion --config FILE.yaml` is asked for."""
+"""What `python -m unlearnlab.stable_diffusion --config NAME_OR_FILE` is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from .. import baselines
-from ..diffusion.finetune import METHODS
+from ..diffusion.finetune import BATCH, METHODS
+from ..diffusion.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective, Tilted
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 
 PROBLEMS: dict[str, type[Problem]] = {
@@ -21,8 +22,10 @@ PROBLEMS: dict[str, type[Problem]] = {
     "likelihood": Likelihood,
 }
 BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
+OTHERS: dict[str, Any] = {"tilt": Tilted, "dual-only": DualOnlyObjective, **BASELINES}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ROLES = ("retain", "forget", "unrelated")
+CONFIGS = Path(__file__).parent / "configs"
 
 
 @dataclass
@@ -35,7 +38,8 @@ class Config:
         retain: the prompt to keep. forget: those to unlearn. unrelated: others to watch.
         prompts: instead, a CSV file with columns `role` (retain, forget, unrelated) and `prompt`.
         thresholds, relative: one of them, as in the problem.
-        statistic, temperature: of `Likelihood`.
+        statistic, temperature: of `Likelihood`. reference: its prompt; "" for what the model draws
+            without one, and None for the one to retain.
         method: of `finetune`, or a baseline (esd, vdu).
         guidance: of the prompts while training; 1 for none.
         sample_guidance, sample_steps, samples: of the pictures in the report.
@@ -56,6 +60,7 @@ class Config:
     relative: Any = None
     statistic: str = "ratio"
     temperature: Any = "dim"
+    reference: str | None = None
     method: str = "primal-dual"
     rank: int = 8
     guidance: float = 1.0
@@ -76,6 +81,8 @@ class Config:
         _one_of("problem", self.problem, PROBLEMS)
         _one_of("method", self.method, [*METHODS, *BASELINES])
         _one_of("dtype", self.dtype, DTYPES)
+        if self.reference is not None and self.problem != "likelihood":
+            raise ValueError(f"reference is of problem likelihood; {self.problem} has none")
 
     def _read(self, path: Path) -> None:
         """Take the prompts from a CSV file."""
@@ -94,23 +101,26 @@ class Config:
         self.unrelated = found["unrelated"]
 
     @classmethod
-    def load(cls, path: str | Path) -> Config:
-        """From a YAML file.
+    def load(cls, name: str | Path, **changes: Any) -> Config:
+        """From a YAML file, or the name of a configuration that the package ships.
+
+        Args:
+            changes: values in the place of the file's; None for none.
 
         Raises:
-            FileNotFoundError: no such file.
+            FileNotFoundError: no such file, and none of this name ships.
             ValueError: not YAML, an unknown key, or a value that is not known.
         """
         import yaml  # type: ignore[import-untyped]
 
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"config {str(path)!r} is no file")
+        path = _file(name)
         try:
-            given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ValueError(f"config {str(path)!r} is not YAML ({error})") from None
         if not isinstance(given, Mapping):
             raise ValueError(f"config {str(path)!r} must hold keys and values")
+        given = {**given, **{key: value for key, value in changes.items() if value is not None}}
         known = [one.name for one in fields(cls)]
         for key in given:
             _one_of(f"key in {path}", key, known)
@@ -119,12 +129,39 @@ class Config:
             raise ValueError(f"config {str(path)!r} lacks {', '.join(missing)}")
         return cls(**given)
 
-    def made(self, retain: Any, forget: list[Any]) -> Problem:
+    @property
+    def rows(self) -> int:
+        """Of the student's call in a training step: some objectives stack several batches."""
+        goal = OTHERS.get(self.method, PRIMAL_DUAL[PROBLEMS[self.problem]])
+        batch = self.options.get("batch", BATCH)
+        if not issubclass(goal, DataObjective):
+            return batch
+        return batch * (goal.uses_retained + len(self.forget))
+
+    def made(self, retain: Any, forget: list[Any], reference: Any = None) -> Problem:
         """The problem, on models."""
         more: dict[str, Any] = {"relative": self.relative}
         if self.problem == "likelihood":
             more |= {"statistic": self.statistic, "temperature": self.temperature}
+            more |= {"reference": reference}
         return PROBLEMS[self.problem](retain, forget, self.thresholds, **more)
+
+
+def shipped() -> list[str]:
+    """Names of the configurations that the package ships."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _file(name: str | Path) -> Path:
+    """A file, else what ships under its name."""
+    if Path(name).is_file():
+        return Path(name)
+    if str(name) not in shipped():
+        raise FileNotFoundError(
+            f"config {str(name)!r} is no file and no configuration that ships: those are "
+            f"{', '.join(shipped())}"
+        )
+    return CONFIGS / f"{name}.yaml"
 
 
 def _one_of(name: str, value: Any, known: Any) -> None:

@@ -27,7 +27,8 @@ class LoRA(Prompt, nn.Module):
     """A student: the pipeline's UNet with W + s(α/r)BA in the place of some weights W.
 
     The weights W are shared with the pipeline and never change; A (r, in) is random and B (out, r)
-    zero at first, so the student begins as the pipeline.
+    zero at first, so the student begins as the pipeline. Both are float32, whatever W is: steps of
+    an optimiser are lost to the rounding of half precision.
 
     Args:
         source: the pipeline.
@@ -59,7 +60,7 @@ class LoRA(Prompt, nn.Module):
         if self.bound or not isinstance(retain, Prompt):
             return
         self.text, self.guidance, self.negative = retain.text, retain.guidance, retain.negative
-        self.denoiser = retain.denoiser
+        self.denoiser, self.rows = retain.denoiser, retain.rows
 
     def prompt(self, text: str, *, guidance: float = 1.0) -> LoRA:
         """The same UNet at another prompt; parameters are shared."""
@@ -103,18 +104,23 @@ class LoRA(Prompt, nn.Module):
         cls, source: TextToImage, folder: str | os.PathLike[str], *, text: str | None = None
     ) -> LoRA:
         """A student from its file; see `TextToImage.load_lora`."""
+        from peft import set_peft_model_state_dict
+
         path = Path(folder) / FILE
         if not path.is_file():
             raise FileNotFoundError(f"folder {str(folder)!r} holds no {FILE}")
-        unet = _shared(source.pipeline.unet)
+        unet, tensors = _shared(source.pipeline.unet), load_file(path)
         try:
-            unet.load_lora_adapter(load_file(path), prefix="unet", adapter_name="default")
+            unet.load_lora_adapter(tensors, prefix="unet", adapter_name="default")
         except (RuntimeError, ValueError, KeyError) as error:
             line = str(error).strip().splitlines()[0]
             raise ValueError(f"{path} is of another network than {source!r} ({line})") from None
         if not getattr(unet, "peft_config", None):
             raise ValueError(f"{path} is of another network than {source!r}: it changes nothing")
-        return cls(source, text=text, unet=_trainable(unet))
+        unet = _trainable(unet)
+        exact = {name.removeprefix("unet."): tensor for name, tensor in tensors.items()}
+        set_peft_model_state_dict(unet, exact)  # again: diffusers rounds to the dtype of W
+        return cls(source, text=text, unet=unet)
 
     def scale(self, factor: float) -> None:
         """Set s, how much of the change is applied: 0 is the pipeline, 1 the student."""
@@ -134,8 +140,10 @@ def _shared(unet: Any) -> Any:
 
 
 def _trainable(unet: Any) -> Any:
-    """The UNet, of whose parameters only the low-rank ones are trained."""
+    """The UNet, of whose parameters only the low-rank ones are trained, in float32."""
     for name, p in unet.named_parameters():
+        if "lora_" in name:
+            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
         p.requires_grad_("lora_" in name)
     return unet
 

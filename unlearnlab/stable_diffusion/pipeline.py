@@ -121,7 +121,7 @@ class TextToImage:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the UNet, and of latents."""
+        """Of the UNet; latents are float32 where it is less."""
         return self.pipeline.unet.dtype
 
     def prompt(self, text: str, *, guidance: float = 1.0, negative: str = "") -> Prompt:
@@ -197,7 +197,8 @@ class TextToImage:
     def encode(self, images: Tensor) -> Tensor:
         """Mean latents of images (n, 3, H, W) in [−1, 1], scaled as the UNet sees them."""
         vae = self.pipeline.vae
-        return mean_latents(vae, images) * vae.config.scaling_factor
+        latents = mean_latents(vae, images).to(torch.promote_types(self.dtype, torch.float32))
+        return latents * vae.config.scaling_factor
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))

@@ -20,6 +20,9 @@ FEWEST = 4  # latents, at least
 class Prompt(DiffusionModel):
     """The latents that a pipeline draws for a text, scaled as the UNet sees them.
 
+    Latents and predictions are float32 where the UNet is in half precision: a step of a sampler can
+    be smaller than its rounding, and a squared norm larger than its largest number.
+
     Args:
         source: the pipeline.
         text, guidance, negative: as in `TextToImage.prompt`.
@@ -41,11 +44,12 @@ class Prompt(DiffusionModel):
             raise TypeError(f"text must be a string; got {type(text).__name__}")
         if not 0 <= guidance < float("inf"):
             raise ValueError(f"guidance must not be negative; got {guidance!r}")
-        DiffusionModel.__init__(self, source.shape, source.schedule, source.dtype, source.device)
+        dtype = torch.promote_types(source.dtype, torch.float32)
+        DiffusionModel.__init__(self, source.shape, source.schedule, dtype, source.device)
         self.source, self.unet = source, unet if unet is not None else source.pipeline.unet
-        self.rows = max(FEWEST, NUMBERS // self.dim)
         self.text, self.guidance, self.negative = text, float(guidance), negative
         self.denoiser = guidance == 1
+        self.rows = max(FEWEST, NUMBERS // (self.dim * len(self.texts)))
         for one in self.texts:
             source.states(one)
 
@@ -69,14 +73,14 @@ class Prompt(DiffusionModel):
         """ε̂ of several prompts at the same points, in one call: every text once."""
         prompts = [one for one in models if isinstance(one, Prompt)]
         texts = list(dict.fromkeys(text for one in prompts for text in one.texts))
-        states = torch.stack([self.source.states(text) for text in texts]).to(x_t.dtype)
-        n = len(texts)
+        states = torch.stack([self.source.states(text) for text in texts])
+        n, own = len(texts), self.source.dtype
         out = self.unet(
-            x_t.repeat(n, *(1,) * (x_t.ndim - 1)),
+            x_t.to(own).repeat(n, *(1,) * (x_t.ndim - 1)),
             t.repeat(n),
-            encoder_hidden_states=states.repeat_interleave(len(x_t), 0),
+            encoder_hidden_states=states.to(own).repeat_interleave(len(x_t), 0),
         ).sample
-        found = dict(zip(texts, out.chunk(n), strict=True))
+        found = dict(zip(texts, out.to(x_t.dtype).chunk(n), strict=True))
         return [one.guided(found) for one in prompts]
 
     def guided(self, found: dict[str, Tensor]) -> Tensor:
