@@ -37,6 +37,14 @@ def _refutes(multiplier: float) -> bool:
     return problem.dual_value([multiplier]) > 0.9
 
 
+def _guides(guided: Callable[..., Any]) -> bool:
+    import torch  # the first lessons do without
+
+    text, empty = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    right = {w: (1 - w) * empty + w * text for w in (0.0, 1.0, 2.0, 7.5)}
+    return all(torch.allclose(guided(text, empty, w), one, atol=1e-4) for w, one in right.items())
+
+
 @dataclass(frozen=True)
 class Exercise:
     """What is right: a number, several, or a function that tells; and where to look."""
@@ -85,6 +93,9 @@ EXERCISES = {
     "11.1": Exercise(5.0, "first Λ: from λ_i = η(1 − Λ), summed over both", 1e-3),
     "11.2": Exercise(0.5, "the best guess in the mean square is a mean", 1e-6),
     "11.3": Exercise(2.0, "the slope is (d/2)·e^(−d²/8); set its derivative to zero", 1e-2),
+    "12.1": Exercise(2400, "solve √(p(1 − p)/n) = 0.01 for n", 1e-3),
+    "12.2": Exercise(4.58087, "e^(r̂/τ) has a standard error of σ/τ in its exponent", 2e-3),
+    "12.3": Exercise(_guides, "start at the empty prompt and go w times the difference"),
 }
 
 
