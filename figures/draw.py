@@ -18,6 +18,7 @@ from figures.draw_digits import (
     unconditional,
 )
 from figures.draw_divergences import divergences, minmax
+from figures.draw_scenes import concepts, cowboys
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
 from unlearnlab import plot
@@ -250,6 +251,8 @@ DRAWINGS = (
     reconstructions,
     conditional,
     unconditional,
+    cowboys,
+    concepts,
 )
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 

@@ -213,6 +213,8 @@ SEEDS = {
     "anchors": "0, 1, 2 for the students; 0 for the pretrained network",
     "data_unlearning": "0, 1, 2 for the students; 0 for the pretrained networks",
     "conditional": "0, 1, 2 for the students; 0 for the pretrained networks",
+    "cowboys": "0",
+    "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 
@@ -226,7 +228,7 @@ class Experiment(NamedTuple):
 
 def experiments() -> dict[str, Experiment]:
     """All of them, by name; those on networks need torch."""
-    from figures import anchors, digit_classes, divergences, memorised, networks
+    from figures import anchors, digit_classes, divergences, memorised, networks, scenes
 
     here = "figures/experiments.py"
     on_digits = (*DIGITS, "figures/digits.py")
@@ -245,6 +247,9 @@ def experiments() -> dict[str, Experiment]:
     found["data_unlearning"] = Experiment(
         memorised.data_unlearning, (*on_digits, "figures/memorised.py")
     )
+    on_scenes = (*DIGITS, "unlearnlab/stable_diffusion/*.py", "figures/scenes.py")
+    found["cowboys"] = Experiment(scenes.cowboys, (*on_scenes, "README.md"))
+    found["concepts"] = Experiment(scenes.concepts, on_scenes)
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+import time
+from contextlib import chdir
 from functools import cache, partial
 from typing import Any
 
@@ -10,6 +14,7 @@ import torch
 
 import unlearnlab as ul
 from figures.digits import run_all
+from tools.provenance import ROOT
 from unlearnlab.diffusion.composed import ComposedModel
 from unlearnlab.stable_diffusion.classifier import AttributeClassifier, load_classifier, rates_of
 
@@ -52,6 +57,38 @@ def pictures(latents: torch.Tensor) -> list[Any]:
     images = tools()[0].decode(latents)
     table: list[Any] = ((images + 1) * 127.5).round().byte().tolist()
     return table
+
+
+def ten_lines() -> str:
+    """The README's example of this rung."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return next(part for part in re.findall(r"```python\n(.*?)```", readme, re.S) if "tiny" in part)
+
+
+def cowboys(key: str) -> dict[str, Any]:
+    """The README's ten lines as they stand there, and what they have done to other prompts."""
+    torch.set_num_threads(1)
+    names: dict[str, Any] = {}
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        exec(ten_lines(), names)
+    seconds = round(time.perf_counter() - start, 1)
+    sd, tell = tools()
+    student, rates = names["again"], {}
+    for text in ("a cowboy", "a photo of a cowboy", "a horse", "a house", "a ball", "a tree"):
+        pair = {"before": sd.prompt(text), "after": student.prompt(text)}
+        rates[text] = {
+            when: rates_of(one.images(DRAWN, steps=STEPS), tell) for when, one in pair.items()
+        }
+    return {
+        "seconds on one core": seconds,
+        "status": names["run"].status,
+        "multipliers": names["run"].multipliers.tolist(),
+        "evaluation": repr(names["run"].evaluation),
+        "rates": rates,
+        "before": pictures(names["cowboy"].sample(10, steps=STEPS)),
+        "after": pictures(student.sample(10, steps=STEPS)),
+    }
 
 
 def measured(model: Any) -> dict[str, Any]:

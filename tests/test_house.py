@@ -58,6 +58,17 @@ def test_readme_third_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student" / "model_index.json").exists()
 
 
+def test_readme_fourth_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[3]
+    assert sum(bool(line) for line in code.splitlines()) == 10
+    short = code.replace("steps=125, batch=16", "steps=2, batch=2, evaluate=False, progress=False")
+    assert short != code
+    exec(short, {})
+    assert (tmp_path / "no-horse" / "pytorch_lora_weights.safetensors").exists()
+    assert (tmp_path / "cowboys.png").exists()
+
+
 def test_readme_links_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("https:"):

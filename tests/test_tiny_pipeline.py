@@ -1,0 +1,63 @@
+"""The tiny Stable Diffusion that ships, against what the generator of its drawings knows."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import unlearnlab as ul
+from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
+from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.scenes import Caption, drawings
+
+N = 120
+
+
+@pytest.fixture(scope="module")
+def sd():
+    return ul.TextToImage.from_pretrained("tiny")
+
+
+@pytest.fixture(scope="module")
+def tell():
+    return load_classifier()
+
+
+def test_it_is_small_and_safetensors_alone():
+    files = [path for path in Path(TINY).rglob("*") if path.is_file()]
+    assert not [f for f in files if f.suffix in {".bin", ".pt", ".ckpt", ".pkl", ".py"}]
+    sizes = [f.stat().st_size for f in files if f.suffix == ".safetensors"]
+    assert len(sizes) == 3 and max(sizes) < 5e6 and sum(sizes) < 12e6
+
+
+@pytest.mark.parametrize("subject", ["cowboy", "ball"])
+def test_what_nobody_asks_for_comes_at_the_rates_of_the_drawings(sd, tell, subject):
+    caption = Caption(subject)
+    found = rates_of(sd.prompt(caption.text()).images(N, steps=15, seed=3), tell)
+    assert found[subject] > 0.85
+    for name, rate in caption.rates().items():
+        error = (max(rate * (1 - rate), 0.02) / N) ** 0.5
+        assert abs(found[name] - rate) < 4 * error + 0.06, name
+
+
+def test_what_is_asked_for_is_drawn(sd, tell):
+    for text, wanted in (
+        ("a house at night", ("house", "night")),
+        ("a photo of a cowboy with a horse in a meadow", ("cowboy", "horse", "meadow")),
+        ("a blue ball", ("ball", "blue")),
+    ):
+        found = rates_of(sd.prompt(text).images(40, steps=15, seed=5), tell)
+        assert all(found[name] > 0.75 for name in wanted), (text, found)
+
+
+def test_drawings_come_back_from_the_autoencoder(sd, tell):
+    scenes = drawings(200, seed=99)
+    back = sd.decode(sd.encode(scenes.images))
+    assert float((back - scenes.images).square().mean().sqrt()) < 0.05
+    assert float((tell.attributes(back) == scenes.attributes).double().mean()) > 0.995
+
+
+def test_latents_have_the_scale_that_the_unet_was_trained_on(sd):
+    latents = sd.encode(drawings(200, seed=98).images)
+    assert float(latents.std()) == pytest.approx(1, abs=0.05)
+    assert torch.isfinite(latents).all()
