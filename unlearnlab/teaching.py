@@ -1,7 +1,8 @@
 """Exercises that check themselves: `check("00.1", answer)` says right or wrong, and why.
 
 The expected answers live here, so that a lesson's cell does not give them away. A test works
-through every lesson with its own solutions and confirms each of these.
+through every lesson with its own solutions and confirms each of these. Besides, `%%cuda` for cells
+that need a GPU.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ EXERCISES = {
     "11.1": Exercise(5.0, "first Λ: from λ_i = η(1 − Λ), summed over both", 1e-3),
     "11.2": Exercise(0.5, "the best guess in the mean square is a mean", 1e-6),
     "11.3": Exercise(2.0, "the slope is (d/2)·e^(−d²/8); set its derivative to zero", 1e-2),
+    "15.1": Exercise(
+        840.389, "a factor of 0.95 in (q₁/q_∅)^(1/τ) is how much in log q₁/q_∅?", 2e-3
+    ),
+    "15.2": Exercise(3232, "chain, second pass and likelihood by the table, times 4 batches", 1e-9),
+    "15.3": Exercise(5.25, "11 latents and 10 predictions for each sample of the batch", 1e-3),
 }
 
 
@@ -155,3 +161,31 @@ def _show(answer: Any) -> str:
         return np.array2string(np.asarray(answer, dtype=float), precision=6, threshold=8)
     except (TypeError, ValueError):
         return repr(answer)[:60]
+
+
+SKIPPED = "skipped: this cell needs a CUDA device, and torch sees none"
+
+
+def add_cuda_magic() -> None:
+    """Teach a notebook `%%cuda`: such a cell runs where torch sees a CUDA device, and only there.
+
+    Elsewhere it prints that it was skipped. Errors of a cell that runs are raised as usual. Plain
+    Python, which has no magics, is left alone.
+    """
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    if shell is None:
+        return
+
+    def cuda(line: str, cell: str) -> None:
+        """Run the cell if torch sees a CUDA device."""
+        import torch
+
+        if not torch.cuda.is_available():
+            print(SKIPPED)
+            return
+        source = shell.transform_cell(cell)
+        exec(compile(source, shell.compile.cache(source), "exec"), shell.user_ns)
+
+    shell.register_magic_function(cuda, "cell", "cuda")
