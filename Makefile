@@ -7,6 +7,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # JupyterLab refuses to run as root, as one is in a container, unless told.
 ROOT_USER = $(shell test "$$(id -u)" = 0 && echo --allow-root)
+# Stored outputs are those of a machine without CUDA: lesson 15 would download models on one with it.
+NO_GPU    = CUDA_VISIBLE_DEVICES=
 export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
@@ -36,7 +38,7 @@ unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebook-tests: $(VENV)/ready
-	$(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials/solutions
+	$(NO_GPU) $(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials/solutions
 
 experiments: $(VENV)/ready
 	$(BIN)/python -m figures.experiments
@@ -51,7 +53,7 @@ course: $(VENV)/ready
 	$(BIN)/python -m tools.course
 
 notebooks: $(VENV)/ready
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/solutions/*.ipynb
+	$(NO_GPU) $(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/solutions/*.ipynb
 	$(BIN)/python -m tools.course
 
 clean:

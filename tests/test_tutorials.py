@@ -67,7 +67,7 @@ def test_exercises_tell_right_from_wrong(path, monkeypatch):
                     assert sentence.startswith("Not yet: your answer is -123., ")
                     assert sentence.endswith(EXERCISES[number].hint)
                 exercises += 1
-            elif cell.cell_type == "code":
+            elif cell.cell_type == "code" and not cell.source.startswith("%%cuda"):
                 exec(cell.source, space)
     assert exercises >= 3
 

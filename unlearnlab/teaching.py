@@ -1,7 +1,8 @@
 """Exercises that check themselves: `check("00.1", answer)` says right or wrong, and why.
 
 The expected answers live here, so that a lesson's cell does not give them away. A test works
-through every lesson with its own solutions and confirms each of these.
+through every lesson with its own solutions and confirms each of these. Besides, `%%cuda` for cells
+that need a GPU.
 """
 
 from __future__ import annotations
@@ -85,9 +86,6 @@ EXERCISES = {
     "08.2": Exercise(0.149, "ul.finetune(...).multipliers[0]; no student is given", 0.013),
     "08.3": Exercise(1 / 3, "how much mass does that mode have in q?", 5e-3),
     "09.1": Exercise(0.25, "1 + η·v′(λ*) = −1, and v′ = −1/(1−λ)³"),
-    "13.1": Exercise(0.550661, "KL of two coins, in nats"),
-    "13.2": Exercise(3.0, "u = λ/(1 − λ), and η = u"),
-    "13.3": Exercise(400, "√(s(1 − s)/n) is the standard error of a share"),
     "09.2": Exercise(5000, "solve 1 − 1/√(2b) = 0.99 for b", 1e-6),
     "09.3": Exercise(0.01, "KL of two unit Gaussians is half the squared distance", 1e-5),
     "10.1": Exercise(2.244778, "KL(δ_x‖q) = log 1/q(x), natural logarithm", 1e-3),
@@ -99,6 +97,14 @@ EXERCISES = {
     "12.1": Exercise(2400, "solve √(p(1 − p)/n) = 0.01 for n", 1e-3),
     "12.2": Exercise(4.58087, "e^(r̂/τ) has a standard error of σ/τ in its exponent", 2e-3),
     "12.3": Exercise(_guides, "start at the empty prompt and go w times the difference"),
+    "13.1": Exercise(0.550661, "KL of two coins, in nats"),
+    "13.2": Exercise(3.0, "u = λ/(1 − λ), and η = u"),
+    "13.3": Exercise(400, "√(s(1 − s)/n) is the standard error of a share"),
+    "15.1": Exercise(
+        840.389, "a factor of 0.95 in (q₁/q_∅)^(1/τ) is how much in log q₁/q_∅?", 2e-3
+    ),
+    "15.2": Exercise(3232, "chain, second pass and likelihood by the table, times 4 batches", 1e-9),
+    "15.3": Exercise(5.25, "11 latents and 10 predictions for each sample of the batch", 1e-3),
 }
 
 
@@ -169,3 +175,31 @@ def _show(answer: Any) -> str:
         return np.array2string(np.asarray(answer, dtype=float), precision=6, threshold=8)
     except (TypeError, ValueError):
         return repr(answer)[:60]
+
+
+SKIPPED = "skipped: this cell needs a CUDA device, and torch sees none"
+
+
+def add_cuda_magic() -> None:
+    """Teach a notebook `%%cuda`: such a cell runs where torch sees a CUDA device, and only there.
+
+    Elsewhere it prints that it was skipped. Errors of a cell that runs are raised as usual. Plain
+    Python, which has no magics, is left alone.
+    """
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    if shell is None:
+        return
+
+    def cuda(line: str, cell: str) -> None:
+        """Run the cell if torch sees a CUDA device."""
+        import torch
+
+        if not torch.cuda.is_available():
+            print(SKIPPED)
+            return
+        source = shell.transform_cell(cell)
+        exec(compile(source, shell.compile.cache(source), "exec"), shell.user_ns)
+
+    shell.register_magic_function(cuda, "cell", "cuda")
