@@ -16,6 +16,7 @@ from .pipeline import TextToImage
 from .scenes import ATTRIBUTES, COLOURS, Caption, draw_caption, drawings
 
 SEED = 77
+GUIDANCES = (1.0, 2.0)
 WATCHED = (Caption("cowboy"), Caption("ball"), Caption("house"))  # whose unasked rates are shown
 
 
@@ -26,7 +27,12 @@ def asked(caption: Caption) -> list[str]:
 
 
 def faithfulness(
-    sd: TextToImage, classifier: AttributeClassifier, *, n: int, steps: int = 25
+    sd: TextToImage,
+    classifier: AttributeClassifier,
+    *,
+    n: int,
+    steps: int = 25,
+    guidance: float = 1.0,
 ) -> dict[str, tuple[float, int]]:
     """For each attribute, the share of images that show it where the caption names it, and of how
     many; "uncalled" is the share of images without anything that its caption rules out."""
@@ -35,7 +41,8 @@ def faithfulness(
     found = torch.zeros(n, len(ATTRIBUTES), dtype=torch.bool)
     for text in tqdm(sorted({c.text() for c in captions}), desc="prompts", disable=None):
         places = [i for i, c in enumerate(captions) if c.text() == text]
-        images = sd.prompt(text).images(len(places), steps=steps, seed=places[0])
+        prompt = sd.prompt(text, guidance=guidance)
+        images = prompt.images(len(places), steps=steps, seed=places[0])
         found[places] = classifier.attributes(images)
     shown: dict[str, list[bool]] = {name: [] for name in (*ATTRIBUTES, "uncalled")}
     for caption, row in zip(captions, found.tolist(), strict=True):
@@ -70,13 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sd, classifier = TextToImage.from_pretrained(given.folder), load_classifier()
     held_out = drawings(1000, seed=SEED)
     right = (classifier.attributes(held_out.images) == held_out.attributes).double().mean(0)
-    print("| attribute | classifier on held-out drawings | shown where asked | of |")
-    print("|---|---|---|---|")
-    shown = faithfulness(sd, classifier, n=given.n)
+    heads = " | ".join(f"shown where asked, guidance {w:g}" for w in GUIDANCES)
+    print(f"| attribute | classifier on held-out drawings | {heads} | of |")
+    print("|---|---|---|---|---|")
+    found = [faithfulness(sd, classifier, n=given.n, guidance=w) for w in GUIDANCES]
     for name, share in zip(ATTRIBUTES, right.tolist(), strict=True):
-        rate, count = shown.get(name, (float("nan"), 0))
-        print(f"| {name} | {share:.1%} | {rate:.1%} | {count} |")
-    print(f"\nNothing that the caption rules out: {shown['uncalled'][0]:.1%}")
+        nothing = (float("nan"), 0)
+        rates = " | ".join(f"{shown.get(name, nothing)[0]:.1%}" for shown in found)
+        print(f"| {name} | {share:.1%} | {rates} | {found[0].get(name, nothing)[1]} |")
+    clean = " and ".join(f"{shown['uncalled'][0]:.1%}" for shown in found)
+    print(f"\nNothing that the caption rules out: {clean}")
     print(f"Reconstruction error: {reconstruction_error(sd, held_out.images[:256]):.4f}\n")
     print("| prompt | attribute | images | drawings |")
     print("|---|---|---|---|")
