@@ -248,7 +248,7 @@ def experiments() -> dict[str, Experiment]:
         memorised.data_unlearning, (*on_digits, "figures/memorised.py")
     )
     on_scenes = (*DIGITS, "unlearnlab/stable_diffusion/*.py", "figures/scenes.py")
-    found["cowboys"] = Experiment(scenes.cowboys, (*on_scenes, "README.md"))
+    found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
     found["concepts"] = Experiment(scenes.concepts, on_scenes)
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from base64 import b64encode
 from contextlib import chdir
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import unlearnlab as ul
 from figures.digits import run_all
 from tools.provenance import ROOT
 from unlearnlab.diffusion.composed import ComposedModel
+from unlearnlab.images import contact_sheet, write_image
 from unlearnlab.stable_diffusion.classifier import AttributeClassifier, load_classifier, rates_of
 
 RETAINED = "a cowboy"
@@ -52,11 +55,11 @@ def path(p: Any, q: Any) -> ul.Estimate:
     return found
 
 
-def pictures(latents: torch.Tensor) -> list[Any]:
-    """A few images as bytes, to be stored with the numbers."""
-    images = tools()[0].decode(latents)
-    table: list[Any] = ((images + 1) * 127.5).round().byte().tolist()
-    return table
+def pictures(latents: torch.Tensor) -> str:
+    """A row of images as a PNG in base64, to be stored with the numbers."""
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        write_image(file.name, contact_sheet([tools()[0].decode(latents)]))
+        return b64encode(Path(file.name).read_bytes()).decode()
 
 
 def ten_lines() -> str:
@@ -81,6 +84,7 @@ def cowboys(key: str) -> dict[str, Any]:
             when: rates_of(one.images(DRAWN, steps=STEPS), tell) for when, one in pair.items()
         }
     return {
+        "code": ten_lines(),
         "seconds on one core": seconds,
         "status": names["run"].status,
         "multipliers": names["run"].multipliers.tolist(),
@@ -92,7 +96,7 @@ def cowboys(key: str) -> dict[str, Any]:
 
 
 def measured(model: Any) -> dict[str, Any]:
-    """Divergences from the retained prompt and from each concept, rates, and six pictures."""
+    """Divergences from the retained prompt and from each concept, and rates."""
     retain, forget = models()
     sd, tell = tools()
     latents = model.sample(DRAWN, steps=STEPS, seed=11)
@@ -104,7 +108,6 @@ def measured(model: Any) -> dict[str, Any]:
         "separations": list(map(float, apart)),
         "separations stderr": [one.stderr for one in apart],
         "rates": rates_of(sd.decode(latents), tell),
-        "pictures": pictures(latents[:6]),
     }
 
 

@@ -67,6 +67,8 @@ def test_readme_fourth_example_runs(tmp_path, monkeypatch):
     exec(short, {})
     assert (tmp_path / "no-horse" / "pytorch_lora_weights.safetensors").exists()
     assert (tmp_path / "cowboys.png").exists()
+    stored = json.loads((ROOT / "figures" / "results" / "cowboys.json").read_text())
+    assert stored["result"]["code"] == code, "the pictures are of other lines: make experiments"
 
 
 def test_readme_links_exist():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..images import contact_sheet, write_image
 from .classifier import AttributeClassifier, load_classifier, rates_of
 from .pipeline import TextToImage
 from .scenes import ATTRIBUTES, COLOURS, Caption, draw_caption, drawings
 
 SEED = 77
 GUIDANCES = (1.0, 2.0)
+SHOWN = ("a cowboy", "a ball", "a house at night", "a horse in the desert", "a tree with a ball")
 WATCHED = (Caption("cowboy"), Caption("ball"), Caption("house"))  # whose unasked rates are shown
 
 
@@ -68,14 +71,24 @@ def unasked(
     return {name: (share[name], rate) for name, rate in rates if 0 < rate < 1}
 
 
+def pictures(sd: TextToImage, drawn: Tensor) -> Tensor:
+    """A sheet: drawings, what the autoencoder makes of them, and images of some prompts."""
+    rows = [drawn, sd.decode(sd.encode(drawn))]
+    rows += [sd.prompt(text).images(len(drawn), seed=SEED) for text in SHOWN]
+    return contact_sheet(rows, scale=2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_diffusion.quality")
     parser.add_argument("folder", nargs="?", default="tiny", help="of the pipeline")
     parser.add_argument("-n", type=int, default=600, help="captions")
+    parser.add_argument("--pictures", type=Path, help="write a sheet of images to this PNG")
     given: Any = parser.parse_args(arguments)
     sd, classifier = TextToImage.from_pretrained(given.folder), load_classifier()
     held_out = drawings(1000, seed=SEED)
+    if given.pictures:
+        write_image(given.pictures, pictures(sd, held_out.images[:12]))
     right = (classifier.attributes(held_out.images) == held_out.attributes).double().mean(0)
     heads = " | ".join(f"shown where asked, guidance {w:g}" for w in GUIDANCES)
     print(f"| attribute | classifier on held-out drawings | {heads} | of |")
