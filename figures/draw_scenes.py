@@ -1,4 +1,4 @@
-"""Pictures of unlearning with the tiny Stable Diffusion; see `scenes.py`."""
+"""Pictures of unlearning with the tiny Stable Diffusion; see `scenes.py` and `concepts.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from figures.draw_digits import COLORS
-from figures.scenes import CONCEPTS
+from figures.concepts import CONCEPTS
 from unlearnlab import plot
 
 Result = dict[str, Any]

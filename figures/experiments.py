@@ -228,7 +228,7 @@ class Experiment(NamedTuple):
 
 def experiments() -> dict[str, Experiment]:
     """All of them, by name; those on networks need torch."""
-    from figures import anchors, digit_classes, divergences, memorised, networks, scenes
+    from figures import anchors, concepts, digit_classes, divergences, memorised, networks, scenes
 
     here = "figures/experiments.py"
     on_digits = (*DIGITS, "figures/digits.py")
@@ -249,7 +249,7 @@ def experiments() -> dict[str, Experiment]:
     )
     on_scenes = (*DIGITS, "unlearnlab/stable_diffusion/*.py", "figures/scenes.py")
     found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
-    found["concepts"] = Experiment(scenes.concepts, on_scenes)
+    found["concepts"] = Experiment(concepts.concepts, (*on_scenes, "figures/concepts.py"))
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")

@@ -100,6 +100,9 @@ EXERCISES = {
     "13.1": Exercise(0.550661, "KL of two coins, in nats"),
     "13.2": Exercise(3.0, "u = λ/(1 − λ), and η = u"),
     "13.3": Exercise(400, "√(s(1 − s)/n) is the standard error of a share"),
+    "14.1": Exercise(2.813411, "−log of the rate; independent rates multiply"),
+    "14.2": Exercise(0.789474, "first u₁ = λ₁/(1 − Λ), then solve Λ/3/(1 − Λ) = u₁ for Λ"),
+    "14.3": Exercise(1.378326, "KL of q given an event to q is −log of its probability"),
     "15.1": Exercise(
         840.389, "a factor of 0.95 in (q₁/q_∅)^(1/τ) is how much in log q₁/q_∅?", 2e-3
     ),
