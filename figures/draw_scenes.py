@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from figures.draw_digits import COLORS
 from figures.concepts import CONCEPTS
+from figures.draw_digits import COLORS
 from unlearnlab import plot
 
 Result = dict[str, Any]

@@ -61,7 +61,7 @@ def test_readme_third_example_runs(tmp_path, monkeypatch):
 def test_readme_fourth_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[3]
-    assert sum(bool(line) for line in code.splitlines()) == 10
+    assert sum(bool(line) for line in code.splitlines()) <= 10
     short = code.replace("steps=200, batch=16", "steps=2, batch=2, evaluate=False, progress=False")
     assert short != code
     exec(short, {})

@@ -42,7 +42,7 @@ class Drawer:
     def __init__(self, without=None):
         self.without = without
 
-    def prompt(self, text):
+    def prompt(self, text, *, guidance=1.0):
         self.caption = CAPTIONS[text]
         return self
 
