@@ -1,7 +1,7 @@
 """Seconds and memory at the size of Stable Diffusion: `python -m benchmarks.gpu`, with CUDA.
 
 The networks are built from their published configurations with random weights; nothing is
-downloaded. It takes less than eight minutes and writes `results/gpu.json`; then
+downloaded. It is made to take less than eight minutes, and writes `results/gpu.json`; then
 `python -m benchmarks.run table` puts it into the README.
 """
 
