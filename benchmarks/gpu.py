@@ -72,26 +72,11 @@ def around(network: Any, device: str, dtype: torch.dtype) -> ul.TextToImage:
 
     The text encoder is shallow and the autoencoder the tiny one's: training calls neither.
     """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     tokens = tiny.tokenizer()
     tokens.model_max_length = TOKENS
     width = network.config.cross_attention_dim
-    config = CLIPTextConfig(
-        vocab_size=len(tokens),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=TOKENS,
-        projection_dim=width,
-        bos_token_id=tokens.bos_token_id,
-        eos_token_id=tokens.eos_token_id,
-        pad_token_id=tokens.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        stock = tiny.assembled(tiny.autoencoder(0), tokens, CLIPTextModel(config), network)
+    encoder = tiny.text_encoder(tokens, 0, width=width, longest=TOKENS)
+    stock = tiny.assembled(tiny.autoencoder(0), tokens, encoder, network)
     return ul.TextToImage(stock.to(device, dtype), "random weights")
 
 

@@ -20,9 +20,7 @@ Row = tuple[str, str, str, bool | None]
 
 def untrained() -> ul.TextToImage:
     """The tiny pipeline's shape with random weights: what is measured depends on no weight."""
-    tokens = tiny.tokenizer()
-    stock = tiny.assembled(tiny.autoencoder(0), tokens, tiny.text_encoder(tokens, 0), tiny.unet(0))
-    return ul.TextToImage(stock, "untrained")
+    return ul.TextToImage(tiny.untrained(), "untrained")
 
 
 def step(variant: str, repeats: int) -> dict[str, Any]:

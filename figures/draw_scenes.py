@@ -12,6 +12,7 @@ import numpy as np
 
 from figures.concepts import CONCEPTS
 from figures.draw_digits import COLORS
+from figures.scenes import DRAWN
 from unlearnlab import plot
 
 Result = dict[str, Any]
@@ -53,7 +54,7 @@ def concepts(result: Result, path: Path) -> Result:
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7))
         for kind, marker in MARKERS.items():
             table = concept_curve(result, kind)
-            share_error = np.sqrt(table[:, 4] * (1 - table[:, 4]) / 200)
+            share_error = np.sqrt(table[:, 4] * (1 - table[:, 4]) / DRAWN)
             how: dict[str, Any] = {"fmt": marker + "-", "ms": 4.5, "capsize": 2, "label": kind}
             how["color"] = COLORS[kind]
             axes[0].errorbar(table[:, 0], table[:, 2], table[:, 3], table[:, 1], **how)

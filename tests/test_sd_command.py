@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-from pipelines import untrained
 
 import unlearnlab as ul
 from unlearnlab.diffusion.model import Effort
@@ -15,6 +14,7 @@ from unlearnlab.diffusion.quadrature import predict
 from unlearnlab.stable_diffusion import Prompt
 from unlearnlab.stable_diffusion.__main__ import main
 from unlearnlab.stable_diffusion.config import CONFIGS
+from unlearnlab.stable_diffusion.tiny import untrained
 
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 CONFIG = """

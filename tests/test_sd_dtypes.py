@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from pipelines import untrained
 from safetensors.torch import load_file
 
 import unlearnlab as ul
 from unlearnlab.diffusion.model import Effort
 from unlearnlab.diffusion.quadrature import predict
 from unlearnlab.stable_diffusion import Prompt
+from unlearnlab.stable_diffusion.tiny import untrained
 
 HALF = [torch.bfloat16, torch.float16]
 PROBLEMS = [(ul.ReverseKL, 1.0), (ul.ForwardKL, 1.0), (ul.Likelihood, 0.9)]

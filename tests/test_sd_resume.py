@@ -9,10 +9,10 @@ import time
 
 import pytest
 import torch
-from pipelines import untrained
 from safetensors.torch import load_file
 
 from unlearnlab.stable_diffusion.__main__ import main
+from unlearnlab.stable_diffusion.tiny import untrained
 
 CONFIG = """
 model: {folder}/pipeline

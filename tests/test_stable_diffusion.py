@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from pipelines import untrained
 
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
 from unlearnlab.diffusion.quadrature import predict, predict_all
 from unlearnlab.stable_diffusion import scenes, tiny
+from unlearnlab.stable_diffusion.tiny import untrained
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
 from unlearnlab.stable_diffusion.pipeline import TINY
 from unlearnlab.stable_diffusion.scenes import Caption, drawings
 
-N = 120
+N = 250
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_what_nobody_asks_for_comes_at_the_rates_of_the_drawings(sd, tell, subje
     assert found[subject] > 0.85
     for name, rate in caption.rates().items():
         error = (max(rate * (1 - rate), 0.02) / N) ** 0.5
-        assert abs(found[name] - rate) < 4 * error + 0.06, name
+        assert abs(found[name] - rate) < 2 * error + 0.1, name
 
 
 def test_what_is_asked_for_is_drawn(sd, tell):

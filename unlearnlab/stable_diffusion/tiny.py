@@ -53,18 +53,18 @@ def _merges() -> list[tuple[str, str]]:
     return list(merges)
 
 
-def text_encoder(tokens: Any, seed: int) -> Any:
-    """A CLIPTextModel of 0.16 M parameters."""
+def text_encoder(tokens: Any, seed: int, *, width: int = WIDTH, longest: int = LONGEST) -> Any:
+    """A CLIPTextModel of two layers; of 0.16 M parameters at the tiny pipeline's width."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
         vocab_size=len(tokens),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=LONGEST,
-        projection_dim=WIDTH,
+        max_position_embeddings=longest,
+        projection_dim=width,
         bos_token_id=tokens.bos_token_id,
         eos_token_id=tokens.eos_token_id,
         pad_token_id=tokens.pad_token_id,
@@ -142,3 +142,9 @@ def assembled(vae: Any, tokens: Any, text: Any, denoiser: Any) -> Any:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def untrained() -> Any:
+    """The whole pipeline with random weights, to try things on."""
+    tokens = tokenizer()
+    return assembled(autoencoder(0), tokens, text_encoder(tokens, 0), unet(0))
