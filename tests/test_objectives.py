@@ -192,3 +192,37 @@ def test_likelihoods_by_lemma_2_are_those_of_the_densities(statistic):
     assert float(errors.median()) < 0.1 and float(errors.mean()) < 0.2
     tempered = ul.Likelihood(q, [q1], thresholds=[0.1], statistic=statistic, temperature=4.0)
     assert torch.allclose(4 * log_likelihoods(tempered, x), found[0])
+
+
+def test_losses_of_the_policy_gradient_add_up_to_the_lagrangian():
+    q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
+    objective = LikelihoodObjective([ul.Likelihood(q, [q1], thresholds=[0.1])], 64)
+    table, draws = torch.tensor([[3.0]]), Draws([0], 0, part=2, like=LIKE)
+    objective.begin(Shifted(-0.4), table, draws)
+    total = sum(float(loss.detach()) for loss in objective.losses(Shifted(-0.4), table, draws))
+    seen = objective.tally.measured(objective.tally.total())
+    assert total == pytest.approx(float(seen.objective + 3 * seen.constraints[0]), rel=1e-5)
+
+
+def test_a_run_is_not_stopped_by_one_likelihood_out_of_all_proportion(monkeypatch):
+    """A single ℓ = e^20 ends a run; with a cap it goes on, and λ moves by no more than the cap."""
+    q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
+    seen = []
+
+    def log_density(x):
+        logs = type(q1).log_density(q1, x)
+        seen.append(len(x))
+        if len(seen) == 15:
+            logs[0] = 20.0
+        return logs
+
+    monkeypatch.setattr(q1, "log_density", log_density)
+    run = {}
+    for cap in (None, 2.0):
+        seen.clear()
+        problem = ul.Likelihood(q, [q1], thresholds=[0.2], cap=cap)
+        how = {"steps": 30, "batch": 32, "evaluate": False, "progress": False}
+        run[cap] = ul.finetune(problem, Shifted(0.0), **how)
+    assert run[None].status == "diverged"
+    assert run[2.0].status != "diverged"
+    assert np.diff(run[2.0].history["multipliers"][:, 0]).max() < 0.1

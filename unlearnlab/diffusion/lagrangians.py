@@ -209,6 +209,9 @@ class LikelihoodObjective(Lagrangian):
     and then differentiated transition by transition at the same points: of every one only tensors
     of the size of the samples are kept. The last one is deterministic and has neither term.
 
+    A loss counts c·log p_θ through its gradient alone, as c(log p_θ − its own value): so the losses
+    of a step add up to the Lagrangian, and a run can be judged by them.
+
     Args:
         sampling_steps: of the chain.
     """
@@ -227,7 +230,8 @@ class LikelihoodObjective(Lagrangian):
         total = torch.stack([one.divergence for one in taken]).sum(0)
         final = self.likelihoods(taken[-1].x_s)
         self.tally.add(torch.cat([total[..., None], final], -1))
-        ahead = total + (multipliers[:, None] * final).sum(-1)
+        price = (multipliers[:, None] * final).sum(-1)
+        ahead = total + price
         n = self.batch
         for step, x_t, retained, x_s, passed in taken[:-1]:
             own = student(x_t, self.times(step))
@@ -235,7 +239,8 @@ class LikelihoodObjective(Lagrangian):
             ahead = ahead - passed
             advantage = (ahead - ahead.mean(1, keepdim=True)) * n / (n - 1)
             log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
-            yield (advantage * log_probability + divergence).mean(1)
+            moved = log_probability - log_probability.detach()
+            yield (advantage * moved + divergence + price / (len(taken) - 1)).mean(1)
 
     def chain(self, student: Any, draws: Draws) -> Iterator[Passed]:
         """The students' chain as it unfolds, without gradients."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from . import quadrature
 def log_likelihoods(
     problem: Likelihood, x: Tensor, *, seed: int = 0, quality: tuple[int, int] | None = None
 ) -> Tensor:
-    """(n, m) log ℓ_i = log q_i/τ, or log(q_i/r)/τ, from densities where they are known.
+    """(n, m) log ℓ_i = log q_i/τ, or log(q_i/r)/τ, capped; from densities where they are known.
 
     Args:
         quality: levels and noises of Lemma 2, where they are not; by default those of training.
@@ -36,4 +38,5 @@ def log_likelihoods(
             ],
             1,
         )
-    return logs / problem.temperature
+    logs = logs / problem.temperature
+    return logs if problem.cap is None else logs.clamp(max=math.log(problem.cap))

@@ -36,10 +36,13 @@ class Likelihood(Problem):
         temperature: τ > 0; ℓ_i is raised to the power 1/τ. "dim" is the number of dimensions of a
             diffusion model: log-ratios of images are hundreds of nats, and ℓ then is their
             exponential per dimension.
+        cap: c > 0; ℓ_i is min(ℓ_i, c). A ratio estimated for a sample that neither model would make
+            can be anything, and a mean over a batch is then that sample's. Between densities the cap
+            hardly shows: where ℓ = (q_i/q)^{1/τ}, Q(ℓ > c) ≤ c^{−τ} by Markov's inequality.
 
     Raises:
-        ValueError: a threshold of zero, an unknown statistic, a temperature that is not positive, a
-            reference without a ratio or without mass where q has some.
+        ValueError: a threshold of zero, an unknown statistic, a temperature or a cap that is not
+            positive, a reference without a ratio or without mass where q has some.
 
     Example:
         >>> import unlearnlab as ul
@@ -52,7 +55,7 @@ class Likelihood(Problem):
     """
 
     sense = -1
-    options = ("statistic", "temperature")
+    options = ("statistic", "temperature", "cap")
     objective_name = "KL(p‖q)"
 
     def __init__(
@@ -64,6 +67,7 @@ class Likelihood(Problem):
         relative: ArrayLike | None = None,
         statistic: str = "density",
         temperature: float | str = 1.0,
+        cap: float | None = None,
         reference: Any = None,
     ):
         if statistic not in ("density", "ratio"):
@@ -81,6 +85,9 @@ class Likelihood(Problem):
         self.temperature = float(finite_vector("temperature", temperature, 1, per="problem")[0])
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature!r}")
+        if cap is not None and not 0 < cap < float("inf"):
+            raise ValueError(f"cap must be positive and finite, or None for none; got {cap!r}")
+        self.cap = None if cap is None else float(cap)
         super().__init__(retain, forget, thresholds, relative=relative)
 
     def _check_thresholds(self) -> None:
@@ -108,19 +115,23 @@ class Likelihood(Problem):
             )
 
     def log_statistic(self, atoms: LogRatios) -> Array:
-        """(N, m) log ℓ_i = log q_i/τ, −r_i/τ or log(q_i/r)/τ; −inf where q_i is zero."""
+        """(N, m) log ℓ_i = log q_i/τ, −r_i/τ or log(q_i/r)/τ, capped; −inf where q_i is zero."""
+        logs = self._log_likelihoods(atoms)
+        logs = logs if self.temperature == 1 else logs / self.temperature
+        return logs if self.cap is None else np.minimum(logs, np.log(self.cap))
+
+    def _log_likelihoods(self, atoms: LogRatios) -> Array:
+        """(N, m) log q_i, log q_i/q or log q_i/r."""
         if self.reference is not None:
-            ratios = atoms.ratios
-            return (ratios[:, self.m :] - ratios[:, : self.m]) / self.temperature
+            return atoms.ratios[:, self.m :] - atoms.ratios[:, : self.m]
         if self.statistic == "ratio":
-            return -atoms.ratios / self.temperature
+            return -atoms.ratios
         if atoms.forget_log_density is None:
             raise ValueError(
                 "statistic='density' needs log q_i, which this model cannot give; "
                 "use statistic='ratio'"
             )
-        densities = atoms.forget_log_density
-        return densities if self.temperature == 1 else densities / self.temperature
+        return atoms.forget_log_density
 
     @cached_property
     def _forbidden(self) -> Mask | None:
