@@ -11,6 +11,7 @@ import unlearnlab as ul
 from figures.digits import run_all
 from figures.scenes import DRAWN, STEPS, tools
 from unlearnlab.diffusion.composed import ComposedModel
+from unlearnlab.diffusion.sampling import path_kls
 from unlearnlab.stable_diffusion.classifier import rates_of
 
 RETAINED = "a cowboy"
@@ -35,19 +36,13 @@ def models() -> tuple[Any, tuple[Any, ...]]:
     return sd.prompt(RETAINED), tuple(map(sd.prompt, CONCEPTS.values()))
 
 
-def path(p: Any, q: Any) -> ul.Estimate:
-    """KL of their sampling chains, nats."""
-    found: ul.Estimate = p.kl(q, kind="path", samples=CHAINS, steps=CHAIN_STEPS, seed=5)
-    return found
-
-
 def measured(model: Any) -> dict[str, Any]:
     """Divergences from the retained prompt and from each concept, and rates."""
     retain, forget = models()
     sd, tell = tools()
     latents = model.sample(DRAWN, steps=STEPS, seed=11)
-    apart = [path(model, one) for one in forget]
-    deviation = path(model, retain)
+    chains = {"samples": CHAINS, "steps": CHAIN_STEPS, "seed": 5}
+    deviation, *apart = path_kls(model, [retain, *forget], **chains)
     return {
         "deviation": float(deviation),
         "deviation stderr": deviation.stderr,

@@ -18,7 +18,7 @@ from figures.draw_digits import (
     unconditional,
 )
 from figures.draw_divergences import divergences, minmax
-from figures.draw_scenes import concepts, cowboys
+from figures.draw_scenes import concepts, cowboys, horses, horses_table
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
 from unlearnlab import plot
@@ -253,6 +253,7 @@ DRAWINGS = (
     unconditional,
     cowboys,
     concepts,
+    horses,
 )
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
@@ -285,6 +286,11 @@ def main() -> None:
     if parts:
         head = "# Forgetting a class of digits: all methods\n\n"
         (FIGURES / "digits.md").write_text(head + "\n".join(parts))
+    path = RESULTS / "horses.json"
+    if path.exists():
+        head = "# Keep the cowboy, unlearn the horse: all methods\n\n"
+        rows = horses_table(json.loads(path.read_text())["result"])
+        (FIGURES / "horses.md").write_text(head + rows)
 
 
 if __name__ == "__main__":

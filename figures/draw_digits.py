@@ -225,11 +225,11 @@ def table(task: str, result: Result) -> str:
     shown = [key for key in COLUMNS if any(key in row for row in numbers.values())]
     head = ["method", "reads", "weight", *(COLUMNS[key][0] for key in shown), "λ", "status (runs)"]
     rows = [head, ["---"] * len(head)]
-    untouched = [_cell(result["pretrained"].get(key), COLUMNS[key][1]) for key in shown]
+    untouched = [cell(result["pretrained"].get(key), COLUMNS[key][1]) for key in shown]
     rows.append(["*pretrained*", "", "", *untouched, "", ""])
     for name in names:
         row = numbers[name]
-        cells = [_cell(row[key], COLUMNS[key][1]) for key in shown]
+        cells = [cell(row[key], COLUMNS[key][1]) for key in shown]
         lam = f"{np.mean([m[0] for m in row['multipliers']]):.3g}" if _own(name) else ""
         ends = sorted(set(row["status"])) if _own(name) else []
         counted = [f"{end} ({row['status'].count(end)})" for end in ends]
@@ -242,7 +242,7 @@ def table(task: str, result: Result) -> str:
     return "\n".join([f"## {TASKS[task]}", "", picture, "", *lines, ""])
 
 
-def _cell(value: Any, scale: float) -> str:
+def cell(value: Any, scale: float) -> str:
     """A number, or mean and standard error; a dash where too few images were left to measure."""
     if value is None:
         return "–"

@@ -1,4 +1,4 @@
-"""Pictures of unlearning with the tiny Stable Diffusion; see `scenes.py` and `concepts.py`."""
+"""Pictures of unlearning with the tiny Stable Diffusion: the README's, Figures 5 and 6."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from figures.concepts import CONCEPTS
-from figures.draw_digits import COLORS
+from figures.draw_digits import COLORS, cell, methods
 from figures.scenes import DRAWN
 from unlearnlab import plot
 
@@ -69,3 +69,90 @@ def concepts(result: Result, path: Path) -> Result:
         axes[0].legend()
         figure.savefig(path)
     return {"columns": ["KL", "±", "worst KL", "±", "worst share"], **numbers}
+
+
+# By method: marker, colour, and the name in the figure.
+STYLES = {
+    "LU, tilt": ("o", "#0072B2", "likelihood, tilt (ours)"),
+    "LU, policy gradient": ("s", "#56B4E9", "likelihood, policy gradient"),
+    "ESD": ("^", "#D55E00", "concept erasing, ESD"),
+    "VDU": ("D", "#999999", "VDU"),
+    "KL": ("v", "#009E73", "KL to an anchor"),
+    "Hellinger": ("P", "#CC79A7", "Hellinger to an anchor"),
+}
+# Numbers of a run: in the table, its head and scale.
+HEADS = {
+    "horse": ("a horse (%)", 100.0),
+    "likelihood": ("E_p[ℓ]", 1.0),
+    "kernel distance": ("kernel distance", 1.0),
+    "KL": ("KL along paths", 1.0),
+    "cowboy": ("a cowboy (%)", 100.0),
+    "cactus": ("a cactus (%)", 100.0),
+    "paraphrased": ("a horse, paraphrased (%)", 100.0),
+    "unrelated": ("unrelated prompts right (%)", 100.0),
+    "seconds": ("time (s)", 1.0),
+}
+
+
+def _flat(run: Result) -> Result:
+    """The numbers of a run, without dictionaries."""
+    return {
+        **{name: run["rates"][name] for name in ("horse", "cowboy", "cactus")},
+        "likelihood": run["likelihood"],
+        "kernel distance": run["kernel distance without horse"],
+        "KL": run["KL"],
+        "paraphrased": float(np.mean(list(run["paraphrases"].values()))),
+        "unrelated": float(np.mean(list(run["unrelated"].values()))),
+        **{key: run[key] for key in ("seconds", "status", "multipliers") if key in run},
+    }
+
+
+def _of_all(result: Result) -> tuple[Result, Result]:
+    """Numbers of the pretrained pipeline, and of every method at every level, over seeds."""
+    flat = {label: _flat(run) for label, run in result["runs"].items()}
+    start = {f"pretrained {label}": _flat(run) for label, run in result["pretrained"].items()}
+    return methods({"runs": start})[1]["pretrained"], methods({"runs": flat})[1]
+
+
+def horses(result: Result, path: Path) -> Result:
+    """What is lost of the rest against what is left of the horse, for every method."""
+    start, found = _of_all(result)
+    with plot.style():
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.0))
+        panels = (("likelihood", "kernel distance"), ("horse", "KL"))
+        for ax, (across, up) in zip(axes, panels, strict=True):
+            for prefix, (marker, color, label) in STYLES.items():
+                rows = [row for name, row in found.items() if name.startswith(prefix)]
+                rows = [row for row in rows if row[up] is not None]
+                if not rows:
+                    continue
+                points = np.array([[*row[across], *row[up]] for row in rows])
+                points = points[points[:, 0].argsort()]
+                swept = "-" if prefix in ("ESD", "VDU") or prefix.startswith("LU") else ""
+                how: dict[str, Any] = {"fmt": marker + swept, "ms": 5, "capsize": 2, "lw": 1}
+                x, x_error, y, y_error = points.T
+                ax.errorbar(x, y, y_error, x_error, color=color, label=label, **how)
+            ax.plot(start[across][0], start[up][0], "k*", ms=10, label="pretrained")
+            ax.set_yscale("symlog", linthresh=0.1)
+            ax.set_xlim(0, None)
+        axes[0].set(xlabel="E_p[ℓ], likelihood of the forgotten", ylabel="kernel distance")
+        axes[0].set_title("pictures without a horse, to the pretrained ones")
+        axes[1].set(xlabel="share of pictures with a horse", ylabel="KL(p‖q) along paths (nats)")
+        axes[1].set_title("distance to the pretrained model")
+        axes[1].legend(fontsize="small")
+        figure.savefig(path)
+    return {"pretrained": start, "methods": found}
+
+
+def horses_table(result: Result) -> str:
+    """All methods, in Markdown: mean ± standard error over seeds, and how the runs ended."""
+    start, found = _of_all(result)
+    head = ["method and level", *(name for name, _ in HEADS.values()), "λ", "status (runs)"]
+    rows = [head, ["---"] * len(head)]
+    for name, row in {"*pretrained*": start, **found}.items():
+        cells = [cell(row.get(key), scale) for key, (_, scale) in HEADS.items()]
+        statuses = row.get("status", [])
+        ends = [f"{end} ({statuses.count(end)})" for end in sorted(set(statuses))]
+        lam = f"{np.mean(row['multipliers']):.2f}" if name.startswith("LU") else ""
+        rows.append([name.removesuffix(" 0"), *cells, lam, ", ".join(ends)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

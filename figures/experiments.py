@@ -215,6 +215,7 @@ SEEDS = {
     "conditional": "0, 1, 2 for the students; 0 for the pretrained networks",
     "cowboys": "0",
     "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
+    "horses": "0, 1, 2 for the students and their images; 77 for the images to keep",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 
@@ -228,7 +229,16 @@ class Experiment(NamedTuple):
 
 def experiments() -> dict[str, Experiment]:
     """All of them, by name; those on networks need torch."""
-    from figures import anchors, concepts, digit_classes, divergences, memorised, networks, scenes
+    from figures import (
+        anchors,
+        concepts,
+        digit_classes,
+        divergences,
+        horses,
+        memorised,
+        networks,
+        scenes,
+    )
 
     here = "figures/experiments.py"
     on_digits = (*DIGITS, "figures/digits.py")
@@ -247,9 +257,11 @@ def experiments() -> dict[str, Experiment]:
     found["data_unlearning"] = Experiment(
         memorised.data_unlearning, (*on_digits, "figures/memorised.py")
     )
-    on_scenes = (*DIGITS, "unlearnlab/stable_diffusion/*.py", "figures/scenes.py")
+    scene_files = ("unlearnlab/stable_diffusion/*.py", "unlearnlab/stable_diffusion/weights/**/*.*")
+    on_scenes = (*DIGITS, *scene_files, "figures/scenes.py", "figures/digits.py")
     found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
     found["concepts"] = Experiment(concepts.concepts, (*on_scenes, "figures/concepts.py"))
+    found["horses"] = Experiment(horses.horses, (*on_scenes, "figures/horses.py"))
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")

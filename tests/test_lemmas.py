@@ -136,6 +136,14 @@ def test_path_divergence_falls_to_the_point_divergence(pair):
     assert abs(excess[2]) < 4 * estimates[2].stderr + 0.01 * exact
 
 
+def test_one_walk_measures_paths_to_several_models():
+    p, q = (mixture.diffused() for mixture in LINE)
+    r = ul.GaussianMixture([1.0], [1.0], [2.0]).diffused()
+    how = {"samples": 64, "steps": 20, "seed": 3}
+    together = sampling.path_kls(p, [q, r], **how)
+    assert together == [ul.kl(p, one, kind="path", **how) for one in (q, r)]
+
+
 # Lemma 2
 
 

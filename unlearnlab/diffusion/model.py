@@ -191,7 +191,7 @@ class DiffusionModel(ABC):
         if other is self:
             return Estimate(0.0)
         if kind == "path":
-            return sampling.path_kl(self, other, samples=samples, steps=steps, seed=seed)
+            return sampling.path_kls(self, [other], samples=samples, steps=steps, seed=seed)[0]
         if self.denoiser:
             return quadrature.kl(self, other, samples=samples, seed=seed)
         return sampling.flow_kl(self, other, samples=samples, steps=steps, seed=seed)

@@ -12,7 +12,7 @@ from torch.quasirandom import SobolEngine
 
 from ..estimate import Estimate
 from . import quadrature
-from .quadrature import predict, require_finite, square
+from .quadrature import predict, predict_all, require_finite, square
 from .schedule import Schedule, whole
 
 if TYPE_CHECKING:
@@ -153,25 +153,25 @@ def log_transition(step: Step, x_t: Tensor, noise_prediction: Tensor, x_s: Tenso
     return -0.5 * gap.square().sum(1) / step.spread**2 - gap.shape[1] * scale
 
 
-def path_kl(
-    p: DiffusionModel, q: DiffusionModel, *, samples: int, steps: int, seed: int
-) -> Estimate:
-    """KL of the two DDPM chains, Σ_t E‖μ_p − μ_q‖²/(2 spread_t²) along p's, in nats.
+def path_kls(
+    p: DiffusionModel, others: Sequence[DiffusionModel], *, samples: int, steps: int, seed: int
+) -> list[Estimate]:
+    """KL of p's DDPM chain from each other, Σ_t E‖μ_p − μ_q‖²/(2 spread_t²) along p's, in nats.
 
     The last transition is deterministic and left out. By the data-processing inequality this is at
-    least the KL of the end points, up to that transition.
+    least the KL of the end points, up to that transition. The chain is walked once.
     """
     whole("samples", samples, 2)
     whole("steps", steps, 2)  # the last one is left out
     _refuse_corrector(p)
-    totals = torch.zeros(samples, dtype=torch.float64, device=p.device)
+    totals = torch.zeros(len(others), samples, dtype=torch.float64, device=p.device)
     for step, x_t, own, _ in trajectory(p, samples, sampler="ddpm", steps=steps, seed=seed):
         if step.spread:
             t = torch.full((samples,), step.t, device=p.device)
-            gap = square(own - predict(q, x_t, t))
-            totals += step.turn**2 / (2 * step.spread**2) * gap
-    require_finite("the path KL", totals, p, q)
-    return Estimate(float(totals.mean()), float(totals.std()) / samples**0.5)
+            gaps = torch.stack([square(own - one) for one in predict_all(others, x_t, t)])
+            totals += step.turn**2 / (2 * step.spread**2) * gaps
+    require_finite("the path KL", totals.T, p, *others)
+    return [Estimate(float(row.mean()), float(row.std()) / samples**0.5) for row in totals]
 
 
 def with_log_density(

@@ -36,9 +36,9 @@ class Likelihood(Problem):
         temperature: τ > 0; ℓ_i is raised to the power 1/τ. "dim" is the number of dimensions of a
             diffusion model: log-ratios of images are hundreds of nats, and ℓ then is their
             exponential per dimension.
-        cap: c > 0; ℓ_i is min(ℓ_i, c). A ratio estimated for a sample that neither model would make
-            can be anything, and a mean over a batch is then that sample's. Between densities the cap
-            hardly shows: where ℓ = (q_i/q)^{1/τ}, Q(ℓ > c) ≤ c^{−τ} by Markov's inequality.
+        cap: c > 0; ℓ_i is min(ℓ_i, c). Where q_i is a part of q, of mass π, q_i/q is nowhere above
+            1/π. What an estimate says beyond that is error, and a single sample that neither model
+            would draw can decide a batch's mean.
 
     Raises:
         ValueError: a threshold of zero, an unknown statistic, a temperature or a cap that is not

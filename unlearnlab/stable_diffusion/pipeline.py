@@ -19,6 +19,7 @@ from .prompt import Prompt
 
 TINY = Path(__file__).parent / "weights" / "tiny"
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+PIXELS = 1 << 18  # in one call of the autoencoder: one image of 512 × 512
 CLOSED = 1000  # a vocabulary smaller than this knows whole words only
 OTHER_KINDS = {
     "StableDiffusionXLPipeline": "Stable Diffusion XL, with two text encoders",
@@ -185,7 +186,7 @@ class TextToImage:
         with torch.no_grad():
             parts = [
                 vae.decode(part / vae.config.scaling_factor).sample
-                for part in latents.to(vae.dtype).split(64)
+                for part in latents.to(vae.dtype).split(_at_once(vae))
             ]
         images = torch.cat(parts).float().clamp(-1, 1)
         if self.pipeline.safety_checker is None:
@@ -208,8 +209,13 @@ class TextToImage:
 def mean_latents(vae: Any, images: Tensor) -> Tensor:
     """The means of an autoencoder's posteriors at images in [−1, 1], not yet scaled."""
     with torch.no_grad():
-        parts = images.to(vae.device, vae.dtype).split(64)
+        parts = images.to(vae.device, vae.dtype).split(_at_once(vae))
         return torch.cat([vae.encode(part).latent_dist.mean for part in parts])
+
+
+def _at_once(vae: Any) -> int:
+    """Images in one call of an autoencoder."""
+    return int(max(1, PIXELS // vae.config.sample_size**2))
 
 
 def _words(tokenizer: Any) -> set[str]:

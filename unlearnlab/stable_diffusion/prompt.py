@@ -29,7 +29,7 @@ class Prompt(DiffusionModel):
         unet: in place of the pipeline's own.
     """
 
-    effort = Effort(128, 128, 128, 256, pool=(12, 4), training=(12, 4))
+    effort = Effort(128, 128, 128, 256, pool=(12, 4), training=(6, 4))
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ and a ball is red in 70. So it is known how often anything should appear for any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,12 +89,10 @@ class Scene(NamedTuple):
         return [name in shown for name in ATTRIBUTES]
 
 
-def draw_caption(
-    generator: np.random.Generator, rates: Mapping[str, float] = ASKED
-) -> Caption:
-    """A caption: any subject, and now and then something about it, at the rates of `ASKED`."""
+def draw_caption(generator: np.random.Generator) -> Caption:
+    """A caption: any subject, and now and then something about it."""
     subject = _pick(SUBJECTS, generator)
-    asked = {name: generator.random() < rate for name, rate in rates.items()}
+    asked = {name: generator.random() < rate for name, rate in ASKED.items()}
     companions = list(COMPANIONS[subject])
     return Caption(
         subject,
@@ -146,18 +144,12 @@ class Drawings(NamedTuple):
     attributes: Tensor
 
 
-def drawings(
-    n: int,
-    *,
-    seed: int = 0,
-    captions: Sequence[Caption] | None = None,
-    asked: Mapping[str, float] = ASKED,
-) -> Drawings:
-    """n drawings, of given captions in turn or of random ones that name things at rates `asked`."""
+def drawings(n: int, *, seed: int = 0, captions: Sequence[Caption] | None = None) -> Drawings:
+    """n drawings, of given captions in turn or of random ones."""
     generator = np.random.default_rng(seed)
     images, texts, rows = [], [], []
     for i in range(n):
-        caption = captions[i % len(captions)] if captions else draw_caption(generator, asked)
+        caption = captions[i % len(captions)] if captions else draw_caption(generator)
         scene = draw_scene(caption, generator)
         images.append(draw(scene, generator))
         texts.append(caption.text(generator))

@@ -5,7 +5,6 @@
 | classifier | the attributes of a drawing | |
 | autoencoder | drawings to latents and back | |
 | denoiser | text encoder and UNet, on latents | the autoencoder |
-| refine | the same, further: new drawings whose captions name colours more often | the denoiser |
 
 Each is seeded, and goes on where its last checkpoint was when it is killed.
 """
@@ -31,15 +30,13 @@ from ..digits.train import fit_classifier
 from . import tiny
 from .classifier import AttributeClassifier
 from .pipeline import mean_latents
-from .scenes import ASKED, Drawings, drawings
+from .scenes import Drawings, drawings
 
 SEED = 0
 DRAWINGS = 20_000
-STEPS = {"autoencoder": 10_000, "denoiser": 12_000, "refine": 4_500}
-BATCH = {"autoencoder": 16, "denoiser": 64, "refine": 64}
-RATE = {"autoencoder": 1e-3, "denoiser": 1e-3, "refine": 5e-4}
-# What a caption names changes how often the model sees it, not what it should draw for it.
-REFINED_ASKED = ASKED | {"colour": 0.85}
+STEPS = {"autoencoder": 10_000, "denoiser": 12_000}
+BATCH = {"autoencoder": 16, "denoiser": 64}
+RATE = {"autoencoder": 1e-3, "denoiser": 1e-3}
 PRIOR = 1e-3  # weight of KL(latent‖N(0, 1)) a number, beside the mean error of a pixel
 UNNAMED = 0.1  # of the samples that the denoiser sees without their caption
 EPOCHS, NOISE = 12, 0.3  # of the classifier; at most so much is added to its drawings
@@ -66,10 +63,8 @@ class Reconstruction(Objective):
 class Captioned(Denoising):
     """Denoising of latents given the tokens of their captions, now and then of none."""
 
-    def __init__(
-        self, latents: Tensor, tokens: Tensor, empty: Tensor, schedule: Schedule, batch: int
-    ):
-        super().__init__(PointMass(latents[0], schedule), 1, batch, latents)
+    def __init__(self, latents: Tensor, tokens: Tensor, empty: Tensor, schedule: Schedule):
+        super().__init__(PointMass(latents[0], schedule), 1, BATCH["denoiser"], latents)
         self.tokens, self.empty = tokens, empty
 
     def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:
@@ -110,23 +105,25 @@ def train_autoencoder(scenes: Drawings, *, steps: int, seed: int, folder: Path, 
 
 
 def train_denoiser(
-    pipeline: Any, scenes: Drawings, *, part: str, steps: int, seed: int, folder: Path, device: str
-) -> None:
-    """Train the text encoder and the UNet of a pipeline, from where they are."""
-    autoencoder, tokens = pipeline.vae.to(device), pipeline.tokenizer
+    autoencoder: Any, scenes: Drawings, *, steps: int, seed: int, folder: Path, device: str
+) -> tuple[Any, Any, Any]:
+    """Tokenizer, text encoder and UNet."""
+    tokens = tiny.tokenizer()
+    student = Denoiser(tiny.text_encoder(tokens, seed), tiny.unet(seed)).to(device)
 
     def ids(texts: list[str]) -> Tensor:
         return tokens(texts, padding="max_length", return_tensors="pt").input_ids
 
     latents = mean_latents(autoencoder, scenes.images) * autoencoder.config.scaling_factor
-    schedule = Schedule.from_scheduler(pipeline.scheduler)
+    schedule = Schedule.from_scheduler(tiny.scheduler())
     unconstrained(
-        Denoiser(pipeline.text_encoder, pipeline.unet).to(device),
-        Captioned(latents, ids(scenes.captions), ids([""]), schedule, BATCH[part]),
-        Settings(steps, RATE[part], [seed], average=0.999),
+        student,
+        Captioned(latents, ids(scenes.captions), ids([""]), schedule),
+        Settings(steps, RATE["denoiser"], [seed], average=0.999),
         folder=folder,
-        identity={"part": part, "steps": steps, "seed": seed},
+        identity={"part": "denoiser", "steps": steps, "seed": seed},
     )
+    return tokens, student.text_encoder.eval(), student.unet.eval()
 
 
 def train_classifier(scenes: Drawings, *, seed: int) -> AttributeClassifier:
@@ -152,8 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    new = given.part == "refine"
-    scenes = drawings(DRAWINGS, seed=given.seed + new, asked=REFINED_ASKED if new else ASKED)
+    scenes = drawings(DRAWINGS, seed=given.seed)
     if given.part == "classifier":
         weights = train_classifier(scenes, seed=given.seed).half().state_dict()
         save_file(weights, given.out / "attributes.safetensors")
@@ -164,23 +160,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "folder": given.out / f"{given.part}-training",
         "device": given.device,
     }
+    pipeline = given.out / "tiny"
     if given.part == "autoencoder":
-        train_autoencoder(scenes, **how).half().save_pretrained(given.out / "tiny" / "vae")
+        train_autoencoder(scenes, **how).half().save_pretrained(pipeline / "vae")
         return
-    pipeline = _begun(given.part, given.out / "tiny", given.seed)
-    train_denoiser(pipeline, scenes, part=given.part, **how)
-    pipeline.to(torch.float16).save_pretrained(given.out / ("refined" if new else "tiny"))
+    from diffusers import AutoencoderKL
 
-
-def _begun(part: str, folder: Path, seed: int) -> Any:
-    """The pipeline to train: with a new text encoder and UNet, or as the denoiser left it."""
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
-
-    if part == "refine":
-        return StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    tokens = tiny.tokenizer()
-    parts = tiny.text_encoder(tokens, seed), tiny.unet(seed)
-    return tiny.assembled(AutoencoderKL.from_pretrained(folder / "vae"), tokens, *parts)
+    autoencoder = AutoencoderKL.from_pretrained(pipeline / "vae").to(given.device)
+    tokens, text_encoder, unet = train_denoiser(autoencoder, scenes, **how)
+    parts = (autoencoder.half(), tokens, text_encoder.half(), unet.half())
+    tiny.assembled(*parts).save_pretrained(pipeline)
 
 
 if __name__ == "__main__":
