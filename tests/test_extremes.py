@@ -299,3 +299,16 @@ def test_a_capped_likelihood_is_the_smaller_of_two(statistic, cap):
     if statistic == "ratio":
         assert q.probabilities[ell == cap].sum() <= cap**-2.0
     assert ul.verify(problem, starts=4).primal >= solution.certificate.dual - 1e-6
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_a_cap_at_the_inverse_mass_of_a_part_changes_nothing(share):
+    """q = πq_1 + (1 − π)r has q_1/q ≤ 1/π: the same problem, and a smaller cap makes another."""
+    part, rest = (on(GRID, -((X - mean) ** 2)) for mean in (1.0, -1.0))
+    q = part.with_log_masses(np.log(share * part.probabilities + (1 - share) * rest.probabilities))
+    free, same, other = (
+        ul.solve(ul.Likelihood(q, [part], thresholds=[0.5], statistic="ratio", cap=cap))
+        for cap in (None, 1 / share, 0.7 / share)
+    )
+    assert same.objective == pytest.approx(free.objective, rel=1e-12)
+    assert other.objective < 0.99 * free.objective

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import unlearnlab as ul
 from unlearnlab.diffusion.settings import split_options
 from unlearnlab.stable_diffusion.config import (
     CONFIGS,
@@ -40,6 +41,13 @@ def test_a_configuration_says_what_it_says(tmp_path):
     config = Config.load(written(tmp_path, GOOD))
     assert config.forget == ["a horse", "a cactus"] and config.options["steps"] == 3
     assert (config.temperature, config.statistic, config.rank) == ("dim", "ratio", 8)
+
+
+def test_options_of_the_likelihood_reach_the_problem(tmp_path):
+    text = GOOD + "temperature: 2\ncap: 3\n"
+    q, q1 = (ul.GaussianMixture([1], [mean], [1]).diffused() for mean in (0, 1))
+    problem = Config.load(written(tmp_path, text)).made(q, [q1, q1])
+    assert (problem.temperature, problem.cap, problem.statistic) == (2, 3, "ratio")
 
 
 @pytest.mark.parametrize(

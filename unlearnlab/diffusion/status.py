@@ -19,7 +19,7 @@ ADVICE = {
     "plateau": "a multiplier keeps rising while its constraint no longer answers: the student "
     "cannot represent the target (parametrisation gap); enlarge it, or loosen the threshold",
     "diverged": "the loss became unbounded; the student is the last good one. Lower lr or dual_lr, "
-    "or the thresholds",
+    "or the thresholds; give a Likelihood a cap",
 }
 MISSED = 0.05  # of a threshold: how far a constraint may be off and still count as met
 SETTLED = 0.1  # of its size: how far a multiplier may drift over the last third of a run

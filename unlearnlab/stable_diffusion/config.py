@@ -38,8 +38,8 @@ class Config:
         retain: the prompt to keep. forget: those to unlearn. unrelated: others to watch.
         prompts: instead, a CSV file with columns `role` (retain, forget, unrelated) and `prompt`.
         thresholds, relative: one of them, as in the problem.
-        statistic, temperature: of `Likelihood`. reference: its prompt; "" for what the model draws
-            without one, and None for the one to retain.
+        statistic, temperature, cap: of `Likelihood`. reference: its prompt; "" for what the model
+            draws without one, and None for the one to retain.
         method: of `finetune`, or a baseline (esd, vdu).
         guidance: of the prompts while training; 1 for none.
         sample_guidance, sample_steps, samples: of the pictures in the report.
@@ -60,6 +60,7 @@ class Config:
     relative: Any = None
     statistic: str = "ratio"
     temperature: Any = "dim"
+    cap: float | None = None
     reference: str | None = None
     method: str = "primal-dual"
     rank: int = 8
@@ -143,7 +144,7 @@ class Config:
         more: dict[str, Any] = {"relative": self.relative}
         if self.problem == "likelihood":
             more |= {"statistic": self.statistic, "temperature": self.temperature}
-            more |= {"reference": reference}
+            more |= {"cap": self.cap, "reference": reference}
         return PROBLEMS[self.problem](retain, forget, self.thresholds, **more)
 
 
