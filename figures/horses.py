@@ -27,7 +27,7 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "LU, policy gradient": SHARES,
     "LU, tilt": SHARES,
     "ESD": (0.5, 1.0, 2.0, 4.0),  # η
-    "VDU": (0.003, 0.01),  # σ
+    "VDU": (0.3, 1.0),  # σ
     "KL to null": (0.0,),
     "KL to the cactus": (0.0,),
     "Hellinger to the cactus": (0.0,),
@@ -95,7 +95,7 @@ def measured(student: Any, seed: int) -> dict[str, Any]:
         distance = float(metrics.kernel_distance(own, kept, describe, subset=SUBSET, seed=seed))
     draws = latents[: retain.effort.draws]
     ell = retain.log_likelihoods(likelihood, draws, seed=seed).exp()[:, 0]
-    path = student.kl(retain, kind="path", samples=96, steps=10, seed=5)
+    path = student.kl(retain, kind="path", samples=64, steps=50, seed=5)
 
     def rate(text: str, name: str) -> float:
         other = student.prompt(text).images(OTHERS, steps=STEPS, seed=4000 + seed)

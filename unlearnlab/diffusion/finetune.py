@@ -18,11 +18,12 @@ from ..errors import Array, finite_vector
 from ..problems import Likelihood, Problem, ReverseKL, require_problem
 from . import checkpoint
 from .composed import ComposedModel
-from .lagrangians import PRIMAL_DUAL, DualOnlyObjective, Tilted
+from .lagrangians import PRIMAL_DUAL, DualOnlyObjective
 from .model import DiffusionModel, require_comparable, require_family
 from .objective import Objective
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, split_options
+from .tilted import Tilted
 from .train import Loop
 
 METHODS = ("primal-dual", "tilt", "dual-only")
@@ -55,7 +56,7 @@ def finetune(
       (`Likelihood`, eqs. 35–37): gradient steps on the Lagrangian in the student's parameters,
       and λ_i ← [λ_i + η·violation_i]₊.
     * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the
-      optimum. The multipliers are the pool's.
+      optimum, relative to the retained model's own predictions. The multipliers are the pool's.
     * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained.
     * a class of objectives, such as those of `unlearnlab.baselines`.
 

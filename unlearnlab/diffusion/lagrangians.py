@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..dual import solve, warn_if_few
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from . import sampling
 from .composed import ComposedModel
 from .draws import Draws
 from .likelihoods import log_likelihoods
-from .objective import Denoising, Objective
+from .objective import Objective
 from .quadrature import predict, predict_all
 from .schedule import whole
 
@@ -273,24 +271,6 @@ class LikelihoodObjective(Lagrangian):
         assert isinstance(self.problem, Likelihood)
         logs = log_likelihoods(self.problem, x)
         return self.split(logs.exp().to(x))
-
-
-class Tilted(Denoising):
-    """Tilt, then regress: denoising on a pool weighted by the optima that `solve` finds on it.
-
-    Args:
-        pool: how many samples.
-    """
-
-    def __init__(self, problems: Sequence[Problem], batch: int, *, pool: int = 16384):
-        retain = problems[0].retain
-        on_pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
-        solutions = [solve(one.on(on_pool, others)) for one in problems]
-        for found in solutions:
-            warn_if_few(found.model)
-        weights = np.stack([found.model.probabilities for found in solutions])
-        super().__init__(retain, len(problems), batch, on_pool.x, weights)
-        self.start = np.stack([found.multipliers for found in solutions])
 
 
 PRIMAL_DUAL: dict[type[Problem], type[Objective]] = {

@@ -108,12 +108,35 @@ class Objective(ABC):
         return self.levels.scale * self.split((one - other).flatten(1).square().sum(1))
 
 
+class Part:
+    """Some of many samples, to be drawn by their masses.
+
+    Args:
+        places: (n,) theirs among all.
+        table: (K, n) masses of K targets.
+    """
+
+    def __init__(self, places: Tensor, table: Tensor):
+        self.places, self.table = places, table
+        cumulative = torch.cumsum(table, 1)
+        self.cumulative = cumulative / cumulative[:, -1:]
+
+    def draw(self, draws: Draws, n: int) -> Tensor:
+        """(K, n) indices into `places`."""
+        drawn = torch.searchsorted(self.cumulative, draws.uniform(n))
+        return drawn.clamp(max=len(self.places) - 1)
+
+    def masses(self, table: Tensor) -> Tensor:
+        """(K, n) other masses (K, N) of all samples, on these alone and adding up to 1."""
+        inside = table[:, self.places]
+        return inside / inside.sum(1, keepdim=True)
+
+
 class Denoising(Objective):
     """½∫E‖ε − ε̂_θ‖²dγ over weighted samples: its minimiser is the score of their noised law.
 
-    With the weights of an exact optimum on a pool this is tilt, then regress: there is neither a
-    composition gap nor a policy gradient. A tenth of the samples is held out, and every round
-    measures the error on it: a network can memorise a finite pool.
+    A tenth of the samples is held out, and every round measures the error on it: a network can
+    memorise a finite pool.
 
     Args:
         samples: (N, *shape).
@@ -136,30 +159,32 @@ class Denoising(Objective):
         if weights is not None:
             table = torch.as_tensor(np.asarray(weights), dtype=torch.float64)
         self.samples = samples
-        self.parts = []
-        for part in (~held_out, held_out):
-            cumulative = torch.cumsum(table[:, part], 1)
-            self.parts.append((part.nonzero()[:, 0], cumulative / cumulative[:, -1:]))
+        self.trained, self.held_out = (
+            Part(part.nonzero()[:, 0], table[:, part]) for part in (~held_out, held_out)
+        )
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Measure the error on the samples held out."""
         super().begin(student, multipliers, draws)
         with torch.no_grad():
-            self.tally.add(self.errors(student, draws, held_out=True)[..., None])
+            self.tally.add(self.errors(student, draws, self.held_out)[..., None])
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors on samples drawn by their weights."""
-        yield self.errors(student, draws, held_out=False).mean(1)
+        yield self.errors(student, draws, self.trained).mean(1)
 
-    def errors(self, student: Any, draws: Draws, *, held_out: bool) -> Tensor:
+    def errors(self, student: Any, draws: Draws, part: Part) -> Tensor:
         """(K, B) scale·‖ε − ε̂_θ‖² on one part of the samples."""
-        members, cumulative = self.parts[held_out]
-        drawn = torch.searchsorted(cumulative, draws.uniform(self.batch)).flatten()
-        index = members[drawn.clamp(max=len(members) - 1)].to(self.samples.device)
+        index = part.places[part.draw(draws, self.batch).flatten()].to(self.samples.device)
+        x_t, t, noise = self.noised(index, draws)
+        return self.gap(noise, self.predict(student, x_t, t, index, draws))
+
+    def noised(self, index: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples at `index` noised to random levels: x_t, t and the noise."""
         t = self.levels.draw(draws, self.batch)
         noise = self.noise(draws)
-        x_t = self.like.schedule.noised(self.samples[index], t, noise)
-        return self.gap(noise, self.predict(student, x_t, t, index, draws))
+        x = self.samples[index.to(self.samples.device)]
+        return self.like.schedule.noised(x, t, noise), t, noise
 
     def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:
         """ε̂_θ of the samples at `index`; a hook for students that know more of them."""

@@ -13,7 +13,8 @@ import torch
 
 from .. import baselines
 from ..diffusion.finetune import BATCH, METHODS
-from ..diffusion.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective, Tilted
+from ..diffusion.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective
+from ..diffusion.tilted import Tilted
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 
 PROBLEMS: dict[str, type[Problem]] = {

@@ -1,0 +1,69 @@
+"""Tilt, then regress, relative to the retained model's own predictions."""
+
+import numpy as np
+import pytest
+import torch
+from students import SCHEDULE, Shifted, gaussian
+from test_objectives import LIKE, gradient
+
+import unlearnlab as ul
+from unlearnlab.diffusion.draws import Draws
+from unlearnlab.diffusion.objective import Denoising
+from unlearnlab.diffusion.tilted import Tilted
+
+Q, Q1 = gaussian(0.0), gaussian(1.0)
+POOL = 4096
+
+
+def problem(threshold, retain=Q):
+    return ul.Likelihood(retain, [Q1], thresholds=[threshold])
+
+
+def test_its_gradient_is_that_of_denoising_with_less_noise():
+    """E_q‖ε − ε̂_θ‖² − E_q‖ε̂_q − ε̂_θ‖² does not depend on θ for an exact denoiser."""
+    tilted = Tilted([problem(0.2)], 256, pool=POOL)
+    plain = Denoising(Q, 1, 256, tilted.samples, weights(tilted))
+    for mean in (0.0, -0.7):
+        ours, error = gradient(tilted, Shifted(mean), [], 60)
+        theirs, wider = gradient(plain, Shifted(mean), [], 60)
+        assert abs(ours - theirs) < 4 * np.hypot(error, wider)
+        assert error < (0.6 if mean == 0 else 1.1) * wider
+    assert abs(ours) > 8 * error  # else nothing above could fail
+
+
+def weights(tilted):
+    """(1, N) masses of the optimum on the pool."""
+    table = torch.zeros(1, len(tilted.samples), dtype=torch.float64)
+    table[:, tilted.trained.places] = tilted.trained.table
+    table[:, tilted.held_out.places] = tilted.held_out.table
+    return table
+
+
+def test_a_student_stays_where_nothing_is_asked_for():
+    """At λ = 0 the retained model is the minimiser at every sample, whatever its pool is worth."""
+    wrong = ul.wrap(lambda x, t: 0.3 * Q.noise_prediction(x, t), SCHEDULE, 1)
+    wrong.sample = Q.sample  # of a law that its predictions are not the denoiser of
+    wrong.log_density = Q.log_density
+    tilted = Tilted([problem(10.0, wrong)], 64, pool=256)
+    assert tilted.start == pytest.approx(0)
+
+    class Same(Shifted):
+        def forward(self, x_t, t):
+            return 0.3 * super().forward(x_t, t)
+
+    student = Same(0.0)
+    slopes = {}
+    for how in (Tilted, Denoising):
+        losses = how.losses(tilted, student, torch.zeros(1, 1), Draws([0], 0, part=2, like=LIKE))
+        (slopes[how],) = torch.autograd.grad(next(losses).sum(), student.mean)
+    assert abs(float(slopes[Tilted])) < 1e-5 < 1e-2 < abs(float(slopes[Denoising]))
+
+
+def test_weights_are_those_of_the_optimum_and_bounded():
+    tilted = Tilted([problem(0.2), problem(0.1)], 16, pool=512)
+    of_p, of_q = tilted.weights
+    assert float(tilted.weights.max()) <= 2 + 1e-12
+    assert torch.allclose(of_p + of_q, torch.full_like(of_p, 2.0))
+    assert torch.allclose(
+        of_p * tilted.mixed.table, tilted.trained.table / tilted.trained.table.sum(1, keepdim=True)
+    )

@@ -1,0 +1,66 @@
+"""Tilt, then regress: denoising on a pool weighted by the exact optimum on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..dual import solve, warn_if_few
+from ..problems import Problem
+from .draws import Draws
+from .objective import Denoising, Part
+from .quadrature import predict
+
+
+class Tilted(Denoising):
+    """½∫(E_p‖ε − ε̂_θ‖² − E_q c[‖ε − ε̂_θ‖² − ‖ε̂_q − ε̂_θ‖²])dγ, p the optimum on a pool of q.
+
+    Where ε̂_q is E_q[ε|x_t], the bracket adds up to a constant for any c(x_t): the minimiser is the
+    denoiser of p, without a composition gap or a policy gradient. c is an estimate of E_q[p/q|x_t],
+    by which the draws of ε cancel as far as they can. So the student stays as the retained model is
+    unless the optimum asks for a change. Plain denoising on the pool (c = 0) would teach it what a
+    sampler makes of q, too, such as noise that it leaves out.
+
+    Points are drawn from ½(p + q). A tenth of the pool is held out: it is measured by
+    E_p‖ε − ε̂_θ‖², and c is the mean of p/q over its samples, weighted by how well they explain x_t.
+
+    Args:
+        pool: how many samples.
+    """
+
+    def __init__(self, problems: Sequence[Problem], batch: int, *, pool: int = 16384):
+        retain = problems[0].retain
+        on_pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
+        solutions = [solve(one.on(on_pool, others)) for one in problems]
+        for found in solutions:
+            warn_if_few(found.model)
+        weights = np.stack([found.model.probabilities for found in solutions])
+        super().__init__(retain, len(problems), batch, on_pool.x, weights)
+        self.start = np.stack([found.multipliers for found in solutions])
+        retained = np.tile(on_pool.probabilities, (len(problems), 1))
+        p, q = (self.trained.masses(torch.from_numpy(table)) for table in (weights, retained))
+        self.mixed = Part(self.trained.places, (p + q) / 2)
+        self.weights = torch.stack([p, q]) / self.mixed.table  # (2, K, n), at most 2
+        self.known = on_pool.x[self.held_out.places].flatten(1)
+        p, q = (self.held_out.masses(torch.from_numpy(table)) for table in (weights, retained))
+        self.log_q, self.ratio = q[0].log(), p / q  # (h,), (K, h)
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """The error of p less c times the bracket, at samples drawn from ½(p + q)."""
+        drawn = self.mixed.draw(draws, self.batch)
+        of_p, of_q = self.weights.gather(2, drawn.expand(2, -1, -1)).to(draws.like)
+        x_t, t, noise = self.noised(self.mixed.places[drawn.flatten()], draws)
+        own, kept = student(x_t, t), predict(self.like, x_t, t)
+        share = self.expected_ratio(x_t, t) * of_q
+        yield ((of_p - share) * self.gap(noise, own) + share * self.gap(kept, own)).mean(1)
+
+    def expected_ratio(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(K, B) E_q[p/q|x_t] over the samples held out: their posterior given x_t is a softmax."""
+        alpha, sigma = self.like.schedule.at(t, x_t.flatten(1))
+        apart = torch.cdist(x_t.flatten(1) / alpha, self.known) * alpha / sigma  # (K·B, h)
+        posterior = (self.log_q.to(apart) - apart.square() / 2).softmax(1)
+        return (self.split(posterior) * self.ratio.to(apart)[:, None]).sum(2)
