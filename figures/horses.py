@@ -26,7 +26,7 @@ SHARES = (0.8, 0.65, 0.5)  # thresholds on E_p[ℓ], of its pretrained value
 SWEEPS: dict[str, tuple[float, ...]] = {
     "LU, policy gradient": SHARES,
     "LU, tilt": SHARES,
-    "ESD": (0.5, 1.0, 2.0, 4.0),  # η
+    "ESD": (1.0, 2.0, 4.0),  # η
     "VDU": (0.3, 1.0),  # σ
     "KL to null": (0.0,),
     "KL to the cactus": (0.0,),
@@ -34,6 +34,7 @@ SWEEPS: dict[str, tuple[float, ...]] = {
 }
 HOW: dict[str, Any] = {"batch": 16, "lr": 1e-3, "evaluate": False, "progress": False}
 GRADIENT = {"steps": 120, "lr": 2e-3, "sampling_steps": 10, "dual_lr": 0.1}
+REGRESSION = {"steps": 300, "batch": 64, "lr": 2e-3, "pool": 512}
 OTHERS = 60  # images of each other prompt
 SUBSET = 60  # of a kernel distance: so many images without a horse there must be
 
@@ -70,7 +71,7 @@ def trained(method: str, level: float, seed: int) -> Any:
     if method.startswith("LU"):
         problem = likelihood.with_thresholds(level * likelihood.thresholds)
         if method == "LU, tilt":
-            return ul.finetune(problem, student, method="tilt", pool=512, **how | {"steps": 300})
+            return ul.finetune(problem, student, method="tilt", **how | REGRESSION)
         return ul.finetune(problem, student, **how | GRADIENT)
     if method == "ESD":
         how |= {"steps": 100, "lr": 2e-3, "sampling_steps": 10}
