@@ -110,7 +110,11 @@ def _flat(run: Result) -> Result:
 def _of_all(result: Result) -> tuple[Result, Result]:
     """Numbers of the pretrained pipeline, and of every method at every level, over seeds."""
     flat = {label: _flat(run) for label, run in result["runs"].items()}
-    start = {f"pretrained {label}": _flat(run) for label, run in result["pretrained"].items()}
+    start = {
+        f"pretrained {label}": _flat(run)
+        for label, run in result["pretrained"].items()
+        if label.startswith("seed")
+    }
     return methods({"runs": start})[1]["pretrained"], methods({"runs": flat})[1]
 
 

@@ -215,7 +215,7 @@ SEEDS = {
     "conditional": "0, 1, 2 for the students; 0 for the pretrained networks",
     "cowboys": "0",
     "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
-    "horses": "0, 1, 2 for the students and their images; 77 for the images to keep",
+    "horses": "0, 1, 2 for the students and their images; 5 for the paths, 77 for what to keep",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 

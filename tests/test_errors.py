@@ -272,7 +272,7 @@ def test_zeros_elsewhere_are_legal(kind, retain, forget, threshold, on_grid):
     [
         (LU, {"statistic": "log"}, "statistic must be 'density' or 'ratio'; got 'log'"),
         (LU, {"statistic": None}, "statistic must be 'density' or 'ratio'; got None"),
-        (LU, {"cap": 0.0}, "cap must be positive and finite, or None for none; got 0.0"),
+        (LU, {"cap": 0.0}, "cap must be positive, or None for none; got 0.0"),
         (LU, {"temperature": 0}, "temperature must be positive; got 0"),
         (LU, {"temperature": -1.0}, "temperature must be positive; got -1"),
         (LU, {"temperature": np.nan}, "temperature must be finite; got .*nan"),

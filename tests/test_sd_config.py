@@ -60,6 +60,7 @@ def test_options_of_the_likelihood_reach_the_problem(tmp_path):
         (("[a horse, a cactus]", "[a horse"), "is not YAML"),
         (("relative: 0.2", "dtype: float8"), "dtype must be one of float32"),
         (("likelihood", 'forward-kl\nreference: ""'), "reference is of problem likelihood"),
+        (("likelihood", "forward-kl\ncap: 2"), "cap is of problem likelihood"),
     ],
 )
 def test_configurations_that_are_refused(tmp_path, change, message):

@@ -59,11 +59,27 @@ def test_a_student_stays_where_nothing_is_asked_for():
     assert abs(float(slopes[Tilted])) < 1e-5 < 1e-2 < abs(float(slopes[Denoising]))
 
 
-def test_weights_are_those_of_the_optimum_and_bounded():
-    tilted = Tilted([problem(0.2), problem(0.1)], 16, pool=512)
-    of_p, of_q = tilted.weights
-    assert float(tilted.weights.max()) <= 2 + 1e-12
-    assert torch.allclose(of_p + of_q, torch.full_like(of_p, 2.0))
-    assert torch.allclose(
-        of_p * tilted.mixed.table, tilted.trained.table / tilted.trained.table.sum(1, keepdim=True)
+def test_stacked_students_have_the_losses_of_single_ones():
+    both = Tilted([problem(0.2), problem(0.1)], 16, pool=512)
+    student = ul.ScoreNetwork(1, width=8)
+    together = next(
+        both.losses(student.stack(2), torch.zeros(2, 1), Draws([3, 4], 0, part=2, like=LIKE))
     )
+    for k, threshold in enumerate((0.2, 0.1)):
+        alone = Tilted([problem(threshold)], 16, pool=512)
+        draws = Draws([3 + k], 0, part=2, like=LIKE)
+        single = next(alone.losses(student, torch.zeros(1, 1), draws))
+        assert float(together[k].detach()) == pytest.approx(float(single.detach()), rel=1e-4)
+
+
+def test_samples_that_q_cannot_draw_do_no_harm():
+    """q_1 is 60 standard deviations away: q's mass at half of the pool is below any double."""
+    far = ul.Likelihood(Q, [gaussian(60.0)], thresholds=[0.5], statistic="ratio")
+    tilted = Tilted([far], 64, pool=256)
+    draws = Draws([0], 0, part=2, like=LIKE)
+    assert next(tilted.losses(Shifted(0.2), torch.zeros(1, 1), draws)).isfinite().all()
+
+
+def test_a_student_of_a_model_that_is_no_denoiser_is_none():
+    composed = ul.ComposedModel(Q, [gaussian(-1.0, 2.0)], [0.5])
+    assert not Tilted([problem(0.2, composed)], 16, pool=64).denoises

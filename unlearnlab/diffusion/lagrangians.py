@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -221,6 +222,7 @@ class LikelihoodObjective(Lagrangian):
     def __init__(self, problems: Sequence[Problem], batch: int, *, sampling_steps: int = 20):
         super().__init__(problems, batch)
         self.sampling_steps = whole("sampling_steps", sampling_steps, 2)
+        self.thresholds = torch.tensor(np.stack([one.thresholds for one in problems]))
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
@@ -228,7 +230,7 @@ class LikelihoodObjective(Lagrangian):
         total = torch.stack([one.divergence for one in taken]).sum(0)
         final = self.likelihoods(taken[-1].x_s)
         self.tally.add(torch.cat([total[..., None], final], -1))
-        price = (multipliers[:, None] * final).sum(-1)
+        price = (multipliers[:, None] * (final - self.thresholds.to(final)[:, None])).sum(-1)
         ahead = total + price
         n = self.batch
         for step, x_t, retained, x_s, passed in taken[:-1]:

@@ -20,10 +20,10 @@ class Tilted(Denoising):
     """½∫(E_p‖ε − ε̂_θ‖² − E_q c[‖ε − ε̂_θ‖² − ‖ε̂_q − ε̂_θ‖²])dγ, p the optimum on a pool of q.
 
     Where ε̂_q is E_q[ε|x_t], the bracket adds up to a constant for any c(x_t): the minimiser is the
-    denoiser of p, without a composition gap or a policy gradient. c is an estimate of E_q[p/q|x_t],
-    by which the draws of ε cancel as far as they can. So the student stays as the retained model is
-    unless the optimum asks for a change. Plain denoising on the pool (c = 0) would teach it what a
-    sampler makes of q, too, such as noise that it leaves out.
+    denoiser of p, without a composition gap or a policy gradient. c is an estimate of E_q[p/q|x_t]:
+    where p/q varies little the draws of ε cancel, and the student stays as the retained model is.
+    Plain denoising on the pool (c = 0) would teach it what a sampler makes of q, too, such as noise
+    that it leaves out. c changes how noisy the gradient is, never its mean.
 
     Points are drawn from ½(p + q). A tenth of the pool is held out: it is measured by
     E_p‖ε − ε̂_θ‖², and c is the mean of p/q over its samples, weighted by how well they explain x_t.
@@ -40,14 +40,16 @@ class Tilted(Denoising):
             warn_if_few(found.model)
         weights = np.stack([found.model.probabilities for found in solutions])
         super().__init__(retain, len(problems), batch, on_pool.x, weights)
+        self.denoises = retain.denoiser
         self.start = np.stack([found.multipliers for found in solutions])
         retained = np.tile(on_pool.probabilities, (len(problems), 1))
         p, q = (self.trained.masses(torch.from_numpy(table)) for table in (weights, retained))
         self.mixed = Part(self.trained.places, (p + q) / 2)
-        self.weights = torch.stack([p, q]) / self.mixed.table  # (2, K, n), at most 2
+        shares = torch.stack([p, q]) / self.mixed.table
+        self.weights = torch.where(self.mixed.table > 0, shares, 0.0)  # (2, K, n), at most 2
         self.known = on_pool.x[self.held_out.places].flatten(1)
         p, q = (self.held_out.masses(torch.from_numpy(table)) for table in (weights, retained))
-        self.log_q, self.ratio = q[0].log(), p / q  # (h,), (K, h)
+        self.log_q, self.ratio = q[0].log(), torch.where(q > 0, p / q, 0.0)  # (h,), (K, h)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The error of p less c times the bracket, at samples drawn from ½(p + q)."""

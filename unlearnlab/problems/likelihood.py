@@ -85,9 +85,11 @@ class Likelihood(Problem):
         self.temperature = float(finite_vector("temperature", temperature, 1, per="problem")[0])
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive; got {temperature!r}")
-        if cap is not None and not 0 < cap < float("inf"):
-            raise ValueError(f"cap must be positive and finite, or None for none; got {cap!r}")
-        self.cap = None if cap is None else float(cap)
+        self.cap = None
+        if cap is not None:
+            self.cap = float(finite_vector("cap", cap, 1, per="problem")[0])
+            if not self.cap > 0:
+                raise ValueError(f"cap must be positive, or None for none; got {cap!r}")
         super().__init__(retain, forget, thresholds, relative=relative)
 
     def _check_thresholds(self) -> None:

@@ -83,8 +83,9 @@ class Config:
         _one_of("problem", self.problem, PROBLEMS)
         _one_of("method", self.method, [*METHODS, *BASELINES])
         _one_of("dtype", self.dtype, DTYPES)
-        if self.reference is not None and self.problem != "likelihood":
-            raise ValueError(f"reference is of problem likelihood; {self.problem} has none")
+        for name in ("reference", "cap"):
+            if getattr(self, name) is not None and self.problem != "likelihood":
+                raise ValueError(f"{name} is of problem likelihood; {self.problem} has none")
 
     def _read(self, path: Path) -> None:
         """Take the prompts from a CSV file."""

@@ -182,11 +182,11 @@ class TextToImage:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [−1, 1], float32; through the safety checker, if any."""
-        vae = self.pipeline.vae
+        vae, scale = self.pipeline.vae, self.pipeline.vae_scale_factor
         with torch.no_grad():
             parts = [
                 vae.decode(part / vae.config.scaling_factor).sample
-                for part in latents.to(vae.dtype).split(_at_once(vae))
+                for part in latents.to(vae.dtype).split(_at_once(latents, scale))
             ]
         images = torch.cat(parts).float().clamp(-1, 1)
         if self.pipeline.safety_checker is None:
@@ -209,13 +209,13 @@ class TextToImage:
 def mean_latents(vae: Any, images: Tensor) -> Tensor:
     """The means of an autoencoder's posteriors at images in [−1, 1], not yet scaled."""
     with torch.no_grad():
-        parts = images.to(vae.device, vae.dtype).split(_at_once(vae))
+        parts = images.to(vae.device, vae.dtype).split(_at_once(images, 1))
         return torch.cat([vae.encode(part).latent_dist.mean for part in parts])
 
 
-def _at_once(vae: Any) -> int:
-    """Images in one call of an autoencoder."""
-    return int(max(1, PIXELS // vae.config.sample_size**2))
+def _at_once(x: Tensor, scale: int) -> int:
+    """Images in one call of an autoencoder, `scale` times as long and wide as x."""
+    return max(1, PIXELS // (x.shape[-2] * x.shape[-1] * scale**2))
 
 
 def _words(tokenizer: Any) -> set[str]:
