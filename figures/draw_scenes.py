@@ -80,6 +80,7 @@ STYLES = {
     "KL": ("v", "#009E73", "KL to an anchor"),
     "Hellinger": ("P", "#CC79A7", "Hellinger to an anchor"),
 }
+NEAR: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small"}
 # Numbers of a run: in the table, its head and scale.
 HEADS = {
     "horse": ("a horse (%)", 100.0),
@@ -90,20 +91,21 @@ HEADS = {
     "cactus": ("a cactus (%)", 100.0),
     "paraphrased": ("a horse, paraphrased (%)", 100.0),
     "unrelated": ("unrelated prompts right (%)", 100.0),
-    "seconds": ("time (s)", 1.0),
 }
 
 
 def _flat(run: Result) -> Result:
     """The numbers of a run, without dictionaries."""
-    return {
+    told = {key: run[key] for key in ("status", "multipliers") if key in run}
+    if run.get("reason", "").startswith("not evaluated"):
+        told["status"] = "not evaluated"  # tilt asks nothing of its student in training
+    return told | {
         **{name: run["rates"][name] for name in ("horse", "cowboy", "cactus")},
         "likelihood": run["likelihood"],
         "kernel distance": run["kernel distance without horse"],
         "KL": run["KL"],
         "paraphrased": float(np.mean(list(run["paraphrases"].values()))),
         "unrelated": float(np.mean(list(run["unrelated"].values()))),
-        **{key: run[key] for key in ("seconds", "status", "multipliers") if key in run},
     }
 
 
@@ -136,6 +138,11 @@ def horses(result: Result, path: Path) -> Result:
                 how: dict[str, Any] = {"fmt": marker + swept, "ms": 5, "capsize": 2, "lw": 1}
                 x, x_error, y, y_error = points.T
                 ax.errorbar(x, y, y_error, x_error, color=color, label=label, **how)
+            for name, row in found.items():
+                if name.startswith("KL to "):
+                    place = (row[across][0], row[up][0])
+                    text = name.removesuffix(" 0").removeprefix("KL ")
+                    ax.annotate(text, place, (0, 7), **NEAR)
             ax.plot(start[across][0], start[up][0], "k*", ms=10, label="pretrained")
             ax.set_yscale("symlog", linthresh=0.1)
             ax.set_xlim(0, None)
@@ -156,6 +163,8 @@ def horses_table(result: Result) -> str:
     for name, row in {"*pretrained*": start, **found}.items():
         cells = [cell(row.get(key), scale) for key, (_, scale) in HEADS.items()]
         statuses = row.get("status", [])
+        if not name.startswith("LU"):  # of the others, which have no thresholds, failures alone
+            statuses = [one for one in statuses if one == "diverged"]
         ends = [f"{end} ({statuses.count(end)})" for end in sorted(set(statuses))]
         lam = f"{np.mean(row['multipliers']):.2f}" if name.startswith("LU") else ""
         rows.append([name.removesuffix(" 0"), *cells, lam, ", ".join(ends)])

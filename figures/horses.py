@@ -26,7 +26,7 @@ SHARES = (0.8, 0.65, 0.5)  # thresholds on E_p[ℓ], of its pretrained value
 SWEEPS: dict[str, tuple[float, ...]] = {
     "LU, policy gradient": SHARES,
     "LU, tilt": SHARES,
-    "ESD": (1.0, 2.0, 4.0),  # η
+    "ESD": (0.25, 0.5, 1.0, 2.0, 4.0),  # η
     "VDU": (0.3, 1.0),  # σ
     "KL to null": (0.0,),
     "KL to the cactus": (0.0,),
