@@ -116,7 +116,7 @@ def test_rows_of_a_step(lesson):
     (source,) = [one for one in CODE if "def counted" in one]
     exec(source, lesson)
     found = lesson["counted"](1, batch=2, sampling_steps=3, accumulation=2)
-    assert found == {"with gradients": 2 * 2 * 2, "without": 2 * (2 * 5 + 2 * 12 * 4 * 2)}
+    assert found == {"with gradients": 2 * 2 * 2, "without": 2 * (2 * 5 + 2 * 6 * 4 * 2)}
     large = lesson["counted"](2, batch=4, sampling_steps=20)
     assert 4 * sum(large.values()) == EXERCISES["15.2"].expected
 

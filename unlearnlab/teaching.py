@@ -106,7 +106,7 @@ EXERCISES = {
     "15.1": Exercise(
         840.389, "a factor of 0.95 in (q₁/q_∅)^(1/τ) is how much in log q₁/q_∅?", 2e-3
     ),
-    "15.2": Exercise(3232, "chain, second pass and likelihood by the table, times 4 batches", 1e-9),
+    "15.2": Exercise(2080, "chain, second pass and likelihood by the table, times 4 batches", 1e-9),
     "15.3": Exercise(5.25, "11 latents and 10 predictions for each sample of the batch", 1e-3),
 }
 
