@@ -89,9 +89,9 @@ class Prompt(DiffusionModel):
             return found[self.text]
         return torch.lerp(found[self.negative], found[self.text], self.guidance)
 
-    def images(self, n: int, *, steps: int = 25, seed: int = 0) -> Tensor:
-        """n images (n, 3, H, W) in [−1, 1], by DDIM."""
-        return self.source.decode(self.sample(n, steps=steps, seed=seed))
+    def images(self, n: int, *, sampler: str = "ddim", steps: int = 25, seed: int = 0) -> Tensor:
+        """n images (n, 3, H, W) in [−1, 1], by "ddim" or "ddpm"."""
+        return self.source.decode(self.sample(n, sampler=sampler, steps=steps, seed=seed))
 
     def __repr__(self) -> str:
         guidance = "" if self.guidance == 1 else f", guidance={self.guidance:g}"
