@@ -80,6 +80,8 @@ STYLES = {
     "KL": ("v", "#009E73", "KL to an anchor"),
     "Hellinger": ("P", "#CC79A7", "Hellinger to an anchor"),
 }
+BEST: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.5, "label": "optima on the pool"}
+SMALLEST = {"kernel distance": 0.1, "KL": 0.01}  # below, the axis is linear
 NEAR: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small"}
 # Numbers of a run: in the table, its head and scale.
 HEADS = {
@@ -144,15 +146,17 @@ def horses(result: Result, path: Path) -> Result:
                     text = name.removesuffix(" 0").removeprefix("KL ")
                     ax.annotate(text, place, (0, 7), **NEAR)
             ax.plot(start[across][0], start[up][0], "k*", ms=10, label="pretrained")
-            ax.set_yscale("symlog", linthresh=0.1)
+            ax.set_yscale("symlog", linthresh=SMALLEST[up])
             ax.set_xlim(0, None)
+        optima = result["optima"].values()
+        axes[1].plot(*zip(*[(one["horse"], one["KL"]) for one in optima], strict=True), **BEST)
         axes[0].set(xlabel="E_p[ℓ], likelihood of the forgotten", ylabel="kernel distance")
         axes[0].set_title("pictures without a horse, to the pretrained ones")
         axes[1].set(xlabel="share of pictures with a horse", ylabel="KL(p‖q) along paths (nats)")
         axes[1].set_title("distance to the pretrained model")
         axes[1].legend(fontsize="small")
         figure.savefig(path)
-    return {"pretrained": start, "methods": found}
+    return {"pretrained": start, "optima": result["optima"], "methods": found}
 
 
 def horses_table(result: Result) -> str:

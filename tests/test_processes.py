@@ -17,20 +17,22 @@ from students import Shifted, gaussian
 import unlearnlab as ul
 problem = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
 accelerator = Accelerator(cpu=True, mixed_precision=sys.argv[4])
-run = ul.finetune(problem, Shifted(), lr=0.02, batch=int(sys.argv[2]), steps=1000, dual_lr=0.05,
-                  evaluate=False, accelerator=accelerator, folder=sys.argv[3], save_every=50)
+run = ul.finetune(problem, Shifted(), method=sys.argv[5], lr=0.02, batch=int(sys.argv[2]),
+                  steps=1000, dual_lr=0.05, evaluate=False, accelerator=accelerator,
+                  folder=sys.argv[3], save_every=50)
 print(json.dumps([accelerator.process_index, accelerator.num_processes, run.status,
                   float(run.multipliers[0]), float(run.student.mean)]))
 """
 
 
+@pytest.mark.parametrize("method", ["primal-dual", "tilt"])
 @pytest.mark.parametrize(("processes", "precision"), [(1, "no"), (2, "no"), (1, "bf16")])
-def test_processes_agree(tmp_path, processes, precision):
+def test_processes_agree(tmp_path, processes, precision, method):
     """The optimum of two unit Gaussians, λ* = ½ and m* = −1, also from halves of each batch."""
     script = tmp_path / "job.py"
     script.write_text(JOB)
     job = [str(script), str(Path(__file__).parent), str(256 // processes), str(tmp_path / "run")]
-    job.append(precision)
+    job += [precision, method]
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone"]

@@ -19,6 +19,13 @@ def problem(threshold, retain=Q):
     return ul.Likelihood(retain, [Q1], thresholds=[threshold])
 
 
+def retained_by_wrong_predictions():
+    """A model whose samples and densities are Q's, and whose predictions are not."""
+    wrong = ul.wrap(lambda x, t: 0.3 * Q.noise_prediction(x, t), SCHEDULE, 1)
+    wrong.sample, wrong.log_density = Q.sample, Q.log_density
+    return wrong
+
+
 def test_its_gradient_is_that_of_denoising_with_less_noise():
     """E_q‖ε − ε̂_θ‖² − E_q‖ε̂_q − ε̂_θ‖² does not depend on θ for an exact denoiser."""
     tilted = Tilted([problem(0.2)], 256, pool=POOL)
@@ -41,9 +48,7 @@ def weights(tilted):
 
 def test_a_student_stays_where_nothing_is_asked_for():
     """At λ = 0 the retained model is the minimiser at every sample, whatever its pool is worth."""
-    wrong = ul.wrap(lambda x, t: 0.3 * Q.noise_prediction(x, t), SCHEDULE, 1)
-    wrong.sample = Q.sample  # of a law that its predictions are not the denoiser of
-    wrong.log_density = Q.log_density
+    wrong = retained_by_wrong_predictions()
     tilted = Tilted([problem(10.0, wrong)], 64, pool=256)
     assert tilted.start == pytest.approx(0)
 
@@ -57,6 +62,36 @@ def test_a_student_stays_where_nothing_is_asked_for():
         losses = how.losses(tilted, student, torch.zeros(1, 1), Draws([0], 0, part=2, like=LIKE))
         (slopes[how],) = torch.autograd.grad(next(losses).sum(), student.mean)
     assert abs(float(slopes[Tilted])) < 1e-5 < 1e-2 < abs(float(slopes[Denoising]))
+
+
+class OnPool(Shifted):
+    """ε̂ = 0.3ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], means over a pool's samples, plus its parameter."""
+
+    def __init__(self, tilted, start=0.0):
+        super().__init__(start)
+        self.x, self.log_q = tilted.known.double().flatten(), tilted.log_q
+        self.ratio = tilted.ratio[0]
+
+    def forward(self, x_t, t):
+        alpha, sigma = self.schedule.at(t, x_t.double())
+        q = (self.log_q - ((x_t - alpha * self.x) / sigma) ** 2 / 2).softmax(1)
+        p = q * self.ratio
+        of_p, of_q = (
+            (mass * (x_t - alpha * self.x) / sigma).sum(1) / mass.sum(1) for mass in (p, q)
+        )
+        change = (of_p - of_q)[:, None].to(x_t.dtype)
+        return 0.3 * Q.noise_prediction(x_t, t) + change + self.mean
+
+
+def test_a_student_learns_the_change_between_the_pool_s_denoisers():
+    """Whatever the retained predictions are worth, and at any size of the pool."""
+    wrong = retained_by_wrong_predictions()
+    tilted = Tilted([problem(0.2, wrong)], 256, pool=64)
+    assert len(tilted.known) == len(tilted.trained.places)  # all of a small pool
+    slopes = {a: gradient(tilted, OnPool(tilted, a), [], 60) for a in (-0.02, 0.0, 0.02)}
+    assert abs(slopes[0.0][0]) < 4 * slopes[0.0][1]
+    assert slopes[-0.02][0] < -8 * slopes[-0.02][1]
+    assert slopes[0.02][0] > 8 * slopes[0.02][1]
 
 
 def test_stacked_students_have_the_losses_of_single_ones():

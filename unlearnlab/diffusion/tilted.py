@@ -15,18 +15,23 @@ from .draws import Draws
 from .objective import Denoising, Part
 from .quadrature import predict
 
+KNOWN = 2048  # samples of a pool, at most, that make E_q[p/q|x_t]
+
 
 class Tilted(Denoising):
     """½∫(E_p‖ε − ε̂_θ‖² − E_q c[‖ε − ε̂_θ‖² − ‖ε̂_q − ε̂_θ‖²])dγ, p the optimum on a pool of q.
 
     Where ε̂_q is E_q[ε|x_t], the bracket adds up to a constant for any c(x_t): the minimiser is the
-    denoiser of p, without a composition gap or a policy gradient. c is an estimate of E_q[p/q|x_t]:
-    where p/q varies little the draws of ε cancel, and the student stays as the retained model is.
-    Plain denoising on the pool (c = 0) would teach it what a sampler makes of q, too, such as noise
-    that it leaves out. c changes how noisy the gradient is, never its mean.
+    denoiser of p, without a composition gap or a policy gradient. Here c = E_q[p/q|x_t] on the
+    pool. Its minimiser is then ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], both means on the pool, whatever ε̂_q:
+    the student learns the change that the weights make, and stays where they make none. That is so
+    at the clean end, where x_t is near one sample alone and its draws of ε would be noise.
 
-    Points are drawn from ½(p + q). A tenth of the pool is held out: it is measured by
-    E_p‖ε − ε̂_θ‖², and c is the mean of p/q over its samples, weighted by how well they explain x_t.
+    Plain denoising on the pool (c = 0) would also teach what a sampler makes of q, such as noise
+    that it leaves out, and so would c = 1 in part. What a small pool cannot tell apart stays, too:
+    it has to be large enough to have several samples near x_t where p and q part.
+
+    Points are drawn from ½(p + q). A tenth of the pool is held out to measure E_p‖ε − ε̂_θ‖².
 
     Args:
         pool: how many samples.
@@ -47,9 +52,9 @@ class Tilted(Denoising):
         self.mixed = Part(self.trained.places, (p + q) / 2)
         shares = torch.stack([p, q]) / self.mixed.table
         self.weights = torch.where(self.mixed.table > 0, shares, 0.0)  # (2, K, n), at most 2
-        self.known = on_pool.x[self.held_out.places].flatten(1)
-        p, q = (self.held_out.masses(torch.from_numpy(table)) for table in (weights, retained))
-        self.log_q, self.ratio = q[0].log(), torch.where(q > 0, p / q, 0.0)  # (h,), (K, h)
+        few = slice(None, None, -(-p.shape[1] // KNOWN))  # of a large pool
+        self.known = on_pool.x[self.trained.places[few]].flatten(1)
+        self.log_q, self.ratio = q[0, few].log(), torch.where(q > 0, p / q, 0.0)[:, few]
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The error of p less c times the bracket, at samples drawn from ½(p + q)."""
@@ -61,7 +66,7 @@ class Tilted(Denoising):
         yield ((of_p - share) * self.gap(noise, own) + share * self.gap(kept, own)).mean(1)
 
     def expected_ratio(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """(K, B) E_q[p/q|x_t] over the samples held out: their posterior given x_t is a softmax."""
+        """(K, B) E_q[p/q|x_t] over the known samples: a softmax is their posterior given x_t."""
         alpha, sigma = self.like.schedule.at(t, x_t.flatten(1))
         apart = torch.cdist(x_t.flatten(1) / alpha, self.known) * alpha / sigma  # (K·B, h)
         posterior = (self.log_q.to(apart) - apart.square() / 2).softmax(1)
