@@ -80,7 +80,12 @@ STYLES = {
     "KL": ("v", "#009E73", "KL to an anchor"),
     "Hellinger": ("P", "#CC79A7", "Hellinger to an anchor"),
 }
-BEST: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.5, "label": "optima on the pool"}
+BEST: dict[str, Any] = {
+    "color": "black",
+    "ls": ":",
+    "lw": 1.5,
+    "label": "optima on a pool (end points)",
+}
 SMALLEST = {"kernel distance": 0.1, "KL": 0.01}  # below, the axis is linear
 NEAR: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": "x-small"}
 # Numbers of a run: in the table, its head and scale.

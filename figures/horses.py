@@ -126,7 +126,7 @@ def horse_run(method: str, level: float, seed: int) -> dict[str, Any]:
 
 
 def optima() -> dict[str, Any]:
-    """The exact optima on tilt's pool, without a student: as many horses for as few nats."""
+    """What the exact optima on tilt's pool leave of the horse, and their KL of end points."""
     sd, tell = tools()
     problem = task().likelihood
     on_pool, others = problem.retain.tabulated(problem.compared, pool=REGRESSION["pool"], seed=0)

@@ -46,7 +46,7 @@ class Drawer:
         self.caption = CAPTIONS[text]
         return self
 
-    def images(self, n, *, steps, seed=0):
+    def images(self, n, *, seed=0, **how):
         caption = self.caption
         if caption.companion == self.without:
             caption = caption._replace(companion=None)

@@ -9,7 +9,7 @@ from test_objectives import LIKE, gradient
 import unlearnlab as ul
 from unlearnlab.diffusion.draws import Draws
 from unlearnlab.diffusion.objective import Denoising
-from unlearnlab.diffusion.tilted import Tilted
+from unlearnlab.diffusion.tilted import KNOWN, Tilted
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
 POOL = 4096
@@ -92,6 +92,15 @@ def test_a_student_learns_the_change_between_the_pool_s_denoisers():
     assert abs(slopes[0.0][0]) < 4 * slopes[0.0][1]
     assert slopes[-0.02][0] < -8 * slopes[-0.02][1]
     assert slopes[0.02][0] > 8 * slopes[0.02][1]
+
+
+def test_a_large_pool_is_thinned_evenly():
+    """Pools are Sobol sequences: every tenth sample would leave half of q out at this size."""
+    known = Tilted([problem(0.2)], 16, pool=20_480).known.flatten()
+    of_q = known[: len(known) // 2]  # drawn for q; the rest for q_1
+    assert len(known) == KNOWN
+    assert float((of_q < -0.6745).double().mean()) == pytest.approx(0.25, abs=0.05)
+    assert float((of_q > 0.6745).double().mean()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_stacked_students_have_the_losses_of_single_ones():

@@ -8,6 +8,7 @@ import torch
 import unlearnlab as ul
 from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
 from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.quality import taken_over
 from unlearnlab.stable_diffusion.scenes import COLOURS, Caption, drawings
 
 N = 250
@@ -62,6 +63,12 @@ def test_noise_in_the_sampler_mends_the_colours(sd, tell):
     assert found["ddpm"] > max(0.9, found["ddim"])
 
 
+def test_ddim_loses_colours_at_the_noisy_end(sd, tell):
+    """89 of 100 from drawings noised to a log-SNR of −5, 99 from −2."""
+    early, late = (taken_over(sd, tell, at, sampler="ddim", n=40) for at in (-5, -2))
+    assert early < late and late > 0.95
+
+
 def test_drawings_come_back_from_the_autoencoder(sd, tell):
     scenes = drawings(200, seed=99)
     back = sd.decode(sd.encode(scenes.images))
@@ -73,3 +80,22 @@ def test_latents_have_the_scale_that_the_unet_was_trained_on(sd):
     latents = sd.encode(drawings(200, seed=98).images)
     assert float(latents.std()) == pytest.approx(1, abs=0.05)
     assert torch.isfinite(latents).all()
+
+
+def test_policy_gradient_brings_the_likelihood_below_its_threshold(sd):
+    """D.3 at a fixed λ, from 0.8 to 0.4 of pictures that it has not seen; the same noise twice."""
+    retain, forgotten = sd.prompt("a cowboy"), sd.prompt("a cowboy with a horse")
+    problem = ul.Likelihood(retain, [forgotten], thresholds=[0.5], statistic="ratio", cap=2.0)
+    how = {"steps": 25, "batch": 16, "lr": 5e-3, "sampling_steps": 10, "dual_lr": 0.0}
+    run = ul.finetune(
+        problem, sd.lora(rank=8), multipliers=[8.0], evaluate=False, progress=False, **how
+    )
+
+    def ell(model):
+        x = model.sample(96, sampler="ddpm", steps=10, seed=9)
+        return retain.log_likelihoods(problem, x, seed=1).exp()
+
+    before, after = ell(retain), ell(run.student)
+    fall = (before - after)[:, 0]
+    assert float(fall.mean()) > 3 * float(fall.std()) / len(fall) ** 0.5
+    assert float(after.mean()) < 0.5 < float(before.mean())

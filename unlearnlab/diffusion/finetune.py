@@ -56,7 +56,7 @@ def finetune(
       (`Likelihood`, eqs. 35–37): gradient steps on the Lagrangian in the student's parameters,
       and λ_i ← [λ_i + η·violation_i]₊.
     * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the optimum:
-      ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], the means those of the weighted and the unweighted pool. The
+      ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], both means on the pool, under the optimum and under q. The
       multipliers are the pool's.
     * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained.
     * a class of objectives, such as those of `unlearnlab.baselines`.

@@ -24,8 +24,9 @@ class Tilted(Denoising):
     Where ε̂_q is E_q[ε|x_t], the bracket adds up to a constant for any c(x_t): the minimiser is the
     denoiser of p, without a composition gap or a policy gradient. Here c = E_q[p/q|x_t] on the
     pool. Its minimiser is then ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], both means on the pool, whatever ε̂_q:
-    the student learns the change that the weights make, and stays where they make none. That is so
-    at the clean end, where x_t is near one sample alone and its draws of ε would be noise.
+    the student learns what sets p apart from q there, and stays where nothing does. So it does at
+    the clean end, where x_t is near one sample alone and its draws of ε would be noise. (Of more
+    than 2048 samples, so many make c: the rest is then left to an exact ε̂_q.)
 
     Plain denoising on the pool (c = 0) would also teach what a sampler makes of q, such as noise
     that it leaves out, and so would c = 1 in part. What a small pool cannot tell apart stays, too:
@@ -52,7 +53,9 @@ class Tilted(Denoising):
         self.mixed = Part(self.trained.places, (p + q) / 2)
         shares = torch.stack([p, q]) / self.mixed.table
         self.weights = torch.where(self.mixed.table > 0, shares, 0.0)  # (2, K, n), at most 2
-        few = slice(None, None, -(-p.shape[1] // KNOWN))  # of a large pool
+        # Not every so-manieth: the pool is quasi-random, and a stride would miss parts of it.
+        few = torch.randperm(p.shape[1], generator=torch.Generator().manual_seed(0))[:KNOWN]
+        few = few.sort().values
         self.known = on_pool.x[self.trained.places[few]].flatten(1)
         self.log_q, self.ratio = q[0, few].log(), torch.where(q > 0, p / q, 0.0)[:, few]
 

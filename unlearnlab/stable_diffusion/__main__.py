@@ -95,7 +95,7 @@ def try_step(student: Any, retain: Any, rows: int) -> None:
 
 def report(config: Config, sd: TextToImage, run: Any) -> tuple[dict[str, Any], torch.Tensor]:
     """Numbers of a run, and a sheet: two rows for each prompt, before and after."""
-    how: Any = {"steps": config.sample_steps, "seed": config.seed}
+    how: dict[str, Any] = {"steps": config.sample_steps, "seed": config.seed}
     guidance, rows, rates = config.sample_guidance, [], {}
     pairs = {config.retain: run.student}  # a composed model draws nothing else
     if hasattr(run.student, "prompt"):

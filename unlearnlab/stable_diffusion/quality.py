@@ -41,8 +41,8 @@ def faithfulness(
     **how: Any,
 ) -> dict[str, tuple[float, int]]:
     """For each attribute, the share of images that show it where the caption names it, and of how
-    many; "uncalled" is the share of images without anything that its caption rules out. `how` is
-    how images are drawn."""
+    many; "uncalled" is the share of images without anything that its caption rules out. `how`
+    goes to `Prompt.images`."""
     generator = np.random.default_rng(SEED)
     captions = [draw_caption(generator) for _ in range(n)]
     found = torch.zeros(n, len(ATTRIBUTES), dtype=torch.bool)
@@ -73,9 +73,8 @@ def taken_over(
         caption = Caption("ball", "tree", colour)
         clean = sd.encode(drawings(n, seed=SEED, captions=[caption]).images)
         generator = torch.Generator().manual_seed(SEED)
-        x_t = sd.schedule.noised(
-            clean, torch.full((n,), t), torch.randn(clean.shape, generator=generator)
-        )
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        x_t = sd.schedule.noised(clean, torch.full((n,), t, device=clean.device), noise)
         for taken in sampling.unfold(sd.prompt(caption.text()), x_t, steps, generator):
             x_t = taken.x_s
         right.append(classifier.attributes(sd.decode(x_t))[:, ATTRIBUTES.index(colour)])
