@@ -84,7 +84,7 @@ class OnPool(Shifted):
 
 
 def test_a_student_learns_the_change_between_the_pool_s_denoisers():
-    """Whatever the retained predictions are worth, and at any size of the pool."""
+    """Whatever the retained predictions are worth, and however few samples the pool has."""
     wrong = retained_by_wrong_predictions()
     tilted = Tilted([problem(0.2, wrong)], 256, pool=64)
     assert len(tilted.known) == len(tilted.trained.places)  # all of a small pool

@@ -52,7 +52,7 @@ def test_what_is_asked_for_is_drawn(sd, tell):
 
 
 def test_noise_in_the_sampler_mends_the_colours(sd, tell):
-    """95 of 100 by DDPM, 85 by DDIM, from one network in as many steps."""
+    """Of captions that name one: 95 of 100 by DDPM, 85 by DDIM, one network, as many steps."""
     found = {}
     for sampler in ("ddim", "ddpm"):
         seen = [
