@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import unlearnlab as ul
 from unlearnlab.diffusion import quadrature, sampling
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.lagrangians import LikelihoodObjective
-from unlearnlab.diffusion.settings import Settings, make_accelerator
-from unlearnlab.diffusion.train import Loop
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.lagrangians import LikelihoodObjective
+from unlearnlab.training.loop import Loop
+from unlearnlab.training.settings import Settings, make_accelerator
 
 RETAINED, FORGOTTEN = "a cowboy", "a horse"
 BATCH, STEPS = 4, 10  # of samples, and of the sampler

@@ -8,8 +8,8 @@ from test_objectives import LIKE, Offset, gradient
 
 import unlearnlab as ul
 from unlearnlab import baselines
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.lagrangians import ForwardKLObjective, ReverseKLObjective
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.lagrangians import ForwardKLObjective, ReverseKLObjective
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(40, 1, generator=GENERATOR)
@@ -187,7 +187,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(name, tmp_path):
     whole = method(problem, Shifted(0.5), **options)
     folder = tmp_path / "run"
     stop = pytest.MonkeyPatch()
-    from unlearnlab.diffusion.train import Loop
+    from unlearnlab.training.loop import Loop
 
     save = Loop.save
 

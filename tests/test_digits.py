@@ -103,7 +103,7 @@ def test_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    from unlearnlab.diffusion.train import Loop
+    from unlearnlab.training.loop import Loop
 
     one_round = Loop.one_round
 

@@ -13,8 +13,8 @@ import unlearnlab as ul
 from unlearnlab.baselines.divergences import DIVERGENCES, quadrature
 from unlearnlab.baselines.fdivergence import Critic, FDivergence, fdivergence
 from unlearnlab.diffusion import sampling
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.train import Loop
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.loop import Loop
 
 Q, FORGET, ANCHOR = gaussian(0.0), gaussian(1.0), gaussian(-0.5)
 PROBLEM = ul.ReverseKL(Q, [FORGET], thresholds=[2.0])

@@ -7,7 +7,7 @@ from students import SCHEDULE, Shifted, gaussian
 from test_objectives import closed_form
 
 import unlearnlab as ul
-from unlearnlab.diffusion.status import ADVICE, diagnose
+from unlearnlab.training.status import ADVICE, diagnose
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
 RU = ul.ReverseKL(Q, [Q1], thresholds=[2.0])  # λ* = 1 − 1/√4 = 0.5, m* = −1

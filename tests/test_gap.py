@@ -5,9 +5,9 @@ import torch
 from students import Shifted
 
 import unlearnlab as ul
-from unlearnlab.diffusion import Run
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.lagrangians import LikelihoodObjective
+from unlearnlab.training import Run
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.lagrangians import LikelihoodObjective
 
 GRID = ul.Grid(-12, 12, 2001)
 Q, Q1 = (ul.GaussianMixture([1.0], [mean], [1.0]) for mean in (0.0, 1.0))

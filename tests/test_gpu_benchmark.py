@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from benchmarks import backpropagation, gpu, run, stable_diffusion
-from unlearnlab.diffusion.draws import Draws
 from unlearnlab.stable_diffusion import tiny
 from unlearnlab.stable_diffusion.prompt import Prompt
+from unlearnlab.training.draws import Draws
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import nbformat
 import pytest
 import torch
 
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.lagrangians import LikelihoodObjective
 from unlearnlab.diffusion.model import Effort
 from unlearnlab.stable_diffusion import Prompt, tiny
 from unlearnlab.stable_diffusion.pipeline import TINY
 from unlearnlab.teaching import EXERCISES, SKIPPED, add_cuda_magic
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.lagrangians import LikelihoodObjective
 
 mpl.use("Agg")
 ROOT = Path(__file__).parent.parent

@@ -10,14 +10,14 @@ from torch import nn
 
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
-from unlearnlab.diffusion.draws import Draws, Levels
-from unlearnlab.diffusion.lagrangians import (
+from unlearnlab.diffusion.likelihoods import log_likelihoods
+from unlearnlab.training.draws import Draws, Levels
+from unlearnlab.training.lagrangians import (
     ForwardKLObjective,
     LikelihoodObjective,
     ReverseKLObjective,
 )
-from unlearnlab.diffusion.likelihoods import log_likelihoods
-from unlearnlab.diffusion.objective import Denoising
+from unlearnlab.training.objective import Denoising
 
 LIKE = torch.empty(0)
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from students import Shifted, gaussian
 
 import unlearnlab as ul
-from unlearnlab.diffusion import checkpoint
+from unlearnlab.training import checkpoint
 
 TESTS = Path(__file__).parent
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import unlearnlab as ul
-from unlearnlab.diffusion.settings import split_options
 from unlearnlab.stable_diffusion.config import (
     CONFIGS,
     OTHERS,
@@ -16,6 +15,7 @@ from unlearnlab.stable_diffusion.config import (
     Config,
     shipped,
 )
+from unlearnlab.training.settings import split_options
 
 GOOD = """
 model: tiny

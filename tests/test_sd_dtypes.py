@@ -105,7 +105,7 @@ def test_squared_norms_of_large_latents_are_within_range():
     sd.shape = (4, 64, 64)
     sd.pipeline.to(torch.float16)
     prompt = sd.prompt("a cowboy")
-    objective = ul.diffusion.objective.Denoising(prompt, 1, 2, torch.zeros(10, *prompt.shape))
+    objective = ul.training.objective.Denoising(prompt, 1, 2, torch.zeros(10, *prompt.shape))
     zeros = torch.zeros(2, *prompt.shape, dtype=prompt.dtype)
     assert 65504 < float(objective.gap(zeros, zeros + 1).max()) < float("inf")
 

@@ -7,9 +7,9 @@ from students import SCHEDULE, Shifted, gaussian
 from test_objectives import LIKE, gradient
 
 import unlearnlab as ul
-from unlearnlab.diffusion.draws import Draws
-from unlearnlab.diffusion.objective import Denoising
-from unlearnlab.diffusion.tilted import KNOWN, Tilted
+from unlearnlab.training.draws import Draws
+from unlearnlab.training.objective import Denoising
+from unlearnlab.training.tilt import KNOWN, Tilted
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
 POOL = 4096

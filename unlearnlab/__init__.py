@@ -23,11 +23,11 @@ _HOME = {
     "Likelihood": "problems",
     "PointMass": "diffusion",
     "Pool": "diffusion",
-    "Run": "diffusion",
+    "Run": "training",
     "Schedule": "diffusion",
-    "parametrisation_gap": "diffusion",
-    "ScoreNetwork": "diffusion",
-    "finetune": "diffusion",
+    "parametrisation_gap": "training",
+    "ScoreNetwork": "training",
+    "finetune": "training",
     "log_ratio": "diffusion",
     "wrap": "diffusion",
     "NoisingChain": "density.paths",
@@ -76,12 +76,8 @@ if TYPE_CHECKING:
         DiffusionModel,
         PointMass,
         Pool,
-        Run,
         Schedule,
-        ScoreNetwork,
-        finetune,
         log_ratio,
-        parametrisation_gap,
         wrap,
     )
     from .dual import solve
@@ -92,6 +88,7 @@ if TYPE_CHECKING:
     from .problems import ForwardKL, Likelihood, Problem, ReverseKL
     from .solution import Solution
     from .stable_diffusion import TextToImage
+    from .training import Run, ScoreNetwork, finetune, parametrisation_gap
     from .verify import verify
 
 

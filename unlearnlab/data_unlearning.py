@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from . import baselines, metrics
-from .diffusion import DDPM, PointMass, finetune
-from .diffusion.lagrangians import DataObjective, ForwardKLObjective
+from .diffusion import DDPM, PointMass
 from .digits import load_classifier
 from .images import ImageFolder, contact_sheet, read_image, write_image
 from .problems import ForwardKL
+from .training import finetune
+from .training.lagrangians import DataObjective, ForwardKLObjective
 
 METHODS: dict[str, type[DataObjective]] = {
     "primal-dual": ForwardKLObjective,

@@ -12,13 +12,13 @@ from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
 
 from ..diffusion import sampling
-from ..diffusion.draws import Draws
-from ..diffusion.finetune import finetune
-from ..diffusion.lagrangians import Lagrangian
 from ..diffusion.model import DiffusionModel, require_comparable
 from ..diffusion.quadrature import predict
 from ..diffusion.schedule import whole
 from ..problems import Problem
+from ..training.draws import Draws
+from ..training.finetune import finetune
+from ..training.lagrangians import Lagrangian
 from .divergences import Divergence, named
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion.draws import Draws
-from ..diffusion.finetune import finetune
-from ..diffusion.lagrangians import DataObjective
 from ..problems import Problem
+from ..training.draws import Draws
+from ..training.finetune import finetune
+from ..training.lagrangians import DataObjective
 
 
 class VDU(DataObjective):

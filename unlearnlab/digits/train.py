@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from ..diffusion.ddpm import DDPM
-from ..diffusion.draws import Draws
-from ..diffusion.objective import Denoising
 from ..diffusion.schedule import Schedule
-from ..diffusion.settings import Settings
-from ..diffusion.train import unconstrained
+from ..training.draws import Draws
+from ..training.loop import unconstrained
+from ..training.objective import Denoising
+from ..training.settings import Settings
 from .classifier import Classifier
 from .data import CLASSES, Digits, data
 from .models import NAMES, PLANTED

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from ..diffusion.finetune import finetune
-from ..diffusion.settings import enough_memory
-from ..diffusion.train import Loop
 from ..images import contact_sheet, write_image
+from ..training.finetune import finetune
+from ..training.loop import Loop
+from ..training.settings import enough_memory
 from .config import BASELINES, DTYPES, Config, shipped
 from .pipeline import TextToImage
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from .. import baselines
-from ..diffusion.finetune import BATCH, METHODS
-from ..diffusion.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective
-from ..diffusion.tilted import Tilted
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+from ..training.finetune import BATCH, METHODS
+from ..training.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective
+from ..training.tilt import Tilted
 
 PROBLEMS: dict[str, type[Problem]] = {
     "reverse-kl": ReverseKL,

@@ -87,7 +87,7 @@ class TextToImage:
         if path == TINY and not (TINY / "model_index.json").is_file():
             raise FileNotFoundError(
                 f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
-                "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
+                "python -m unlearnlab.stable_training.loop, or give a folder or hub id"
             )
         with _quiet():
             from diffusers import DiffusionPipeline, StableDiffusionPipeline

@@ -1,4 +1,4 @@
-"""Train the tiny pipeline: `python -m unlearnlab.stable_diffusion.train PART --out FOLDER`.
+"""Train the tiny pipeline: `python -m unlearnlab.stable_training.loop PART --out FOLDER`.
 
 | part | what | needs |
 |---|---|---|
@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..diffusion.draws import Draws
-from ..diffusion.objective import Denoising, Objective
 from ..diffusion.samples import PointMass
 from ..diffusion.schedule import Schedule
-from ..diffusion.settings import Settings
-from ..diffusion.train import unconstrained
 from ..digits.train import fit_classifier
+from ..training.draws import Draws
+from ..training.loop import unconstrained
+from ..training.objective import Denoising, Objective
+from ..training.settings import Settings
 from . import tiny
 from .classifier import AttributeClassifier
 from .pipeline import mean_latents
@@ -141,7 +141,7 @@ def train_classifier(scenes: Drawings, *, seed: int) -> AttributeClassifier:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_diffusion.train")
+    parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_training.loop")
     parser.add_argument("part", choices=["classifier", *STEPS])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--steps", type=int, help="by default as many as what ships had")

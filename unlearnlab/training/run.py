@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..diffusion.composed import ComposedModel
 from ..errors import Array
 from ..problems import Evaluation, Likelihood, Problem, ReverseKL
-from .composed import ComposedModel
 from .lagrangians import LARGEST_SUM
+from .loop import Trained
 from .objective import Objective
 from .status import MISSED, Status, diagnose
-from .train import Trained
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion.quadrature import predict
 from ..dual import solve, warn_if_few
 from ..problems import Problem
 from .draws import Draws
 from .objective import Denoising, Part
-from .quadrature import predict
 
 KNOWN = 2048  # samples of a pool, at most, that make E_q[p/q|x_t]
 

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from ..diffusion.composed import ComposedModel
+from ..diffusion.model import DiffusionModel, require_comparable, require_family
 from ..errors import Array, finite_vector
 from ..problems import Likelihood, Problem, ReverseKL, require_problem
 from . import checkpoint
-from .composed import ComposedModel
 from .lagrangians import PRIMAL_DUAL, DualOnlyObjective
-from .model import DiffusionModel, require_comparable, require_family
+from .loop import Loop
 from .objective import Objective
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, split_options
-from .tilted import Tilted
-from .train import Loop
+from .tilt import Tilted
 
 METHODS = ("primal-dual", "tilt", "dual-only")
 BATCH = 256

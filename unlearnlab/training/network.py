@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from .model import DiffusionModel
-from .schedule import Schedule
+from ..diffusion.model import DiffusionModel
+from ..diffusion.schedule import Schedule
 
 FREQUENCIES = 16  # of the log-SNR, in the time embedding
 SMOOTHNESS = 0.3  # width, relative to the data's, below which densities count as smooth
@@ -145,9 +145,9 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         Raises:
             ValueError: samples of another dimension, too few, or not finite; a loss that diverges.
         """
+        from .loop import unconstrained
         from .objective import Denoising  # which needs models
         from .settings import Settings, split_options
-        from .train import unconstrained
 
         x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) < 20 or not torch.isfinite(x).all():

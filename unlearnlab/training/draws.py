@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .schedule import Schedule
+from ..diffusion.schedule import Schedule
 
 
 class Draws:

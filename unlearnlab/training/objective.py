@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.model import DiffusionModel
 from ..errors import Array
 from .draws import Draws, Levels
-from .model import DiffusionModel
 
 
 class Measured(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .schedule import whole
+from ..diffusion.schedule import whole
 
 
 @dataclass

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion import sampling
+from ..diffusion.composed import ComposedModel
+from ..diffusion.likelihoods import log_likelihoods
+from ..diffusion.quadrature import predict, predict_all
+from ..diffusion.schedule import whole
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
-from . import sampling
-from .composed import ComposedModel
 from .draws import Draws
-from .likelihoods import log_likelihoods
 from .objective import Objective
-from .quadrature import predict, predict_all
-from .schedule import whole
 
 LARGEST_SUM = 0.99  # of RU's multipliers: at 1 the Lagrangian has no minimiser
 
