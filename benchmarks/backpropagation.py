@@ -7,21 +7,23 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import unlearnlab as ul
 from unlearnlab.diffusion import quadrature, sampling
 from unlearnlab.training.draws import Draws
-from unlearnlab.training.lagrangians import LikelihoodObjective
 from unlearnlab.training.loop import Loop
+from unlearnlab.training.multipliers import Multipliers
+from unlearnlab.training.policy_gradient import PolicyGradient
 from unlearnlab.training.settings import Settings, make_accelerator
 
 RETAINED, FORGOTTEN = "a cowboy", "a horse"
 BATCH, STEPS = 4, 10  # of samples, and of the sampler
 
 
-class Backpropagation(LikelihoodObjective):
+class Backpropagation(PolicyGradient):
     """One loss, with the graph of the whole chain and of the likelihood at its end.
 
     It draws what Algorithm D.3 draws, so its chains are the same.
@@ -31,7 +33,7 @@ class Backpropagation(LikelihoodObjective):
         x = self.noise(draws)
         total = torch.zeros(self.members, self.batch).to(x)
         for step in sampling.chain(
-            self.retain.schedule, "ddpm", self.sampling_steps, spacing="log_snr"
+            self.retain.schedule, "ddpm", self.options.sampling_steps, spacing="log_snr"
         ):
             times = self.times(step)
             own = student(x, times)
@@ -40,7 +42,7 @@ class Backpropagation(LikelihoodObjective):
                 total = total + self.divergence(step, own, self.reference(x, times))
                 after = after + step.spread * self.noise(draws)
             x = after
-        final = self.likelihoods(x)
+        final = self.values(x)
         self.tally.add(torch.cat([total[..., None], final], -1))
         yield (total + (multipliers[:, None] * final).sum(-1)).mean(1)
 
@@ -48,10 +50,14 @@ class Backpropagation(LikelihoodObjective):
         """ε̂_q, which moves with x: the gradient of the Lagrangian goes through it."""
         return self.retain.noise_prediction(x, times)
 
-    def likelihoods(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor) -> Tensor:
         # The package's own Lemma 2, at the same points; only the predictions keep their graphs.
+        levels, noises = self.retain.effort.training
         with mock.patch.object(quadrature, "predict_all", _with_graphs):
-            return super().likelihoods(x)
+            found = quadrature.log_ratios(
+                x, self.retain, self.forget, levels=levels, noises=noises, replicates=2
+            )
+        return self.split((-found.value / self.problem.temperature).exp().to(x))
 
 
 def _with_graphs(models: Any, x_t: Tensor, t: Tensor) -> list[Tensor]:
@@ -62,11 +68,11 @@ def _with_graphs(models: Any, x_t: Tensor, t: Tensor) -> list[Tensor]:
 class _Cheap:
     """‖x_0‖² per number in the place of the likelihood."""
 
-    def likelihoods(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor) -> Tensor:
         return self.split(x.flatten(1).square().mean(1, keepdim=True))  # type: ignore[attr-defined]
 
 
-class OursCheap(_Cheap, LikelihoodObjective):
+class OursCheap(_Cheap, PolicyGradient):
     """Algorithm D.3 without the likelihood's cost."""
 
 
@@ -81,8 +87,8 @@ class Shortcut(BackpropagationCheap):
         return quadrature.predict(self.retain, x, times)
 
 
-METHODS: dict[str, dict[str, type[LikelihoodObjective]]] = {
-    "with likelihood": {"ours": LikelihoodObjective, "backpropagation": Backpropagation},
+METHODS: dict[str, dict[str, type[PolicyGradient]]] = {
+    "with likelihood": {"ours": PolicyGradient, "backpropagation": Backpropagation},
     "without likelihood": {
         "ours": OursCheap,
         "backpropagation": BackpropagationCheap,
@@ -93,7 +99,7 @@ METHODS: dict[str, dict[str, type[LikelihoodObjective]]] = {
 
 def rounds(
     pipeline: ul.TextToImage,
-    method: type[LikelihoodObjective],
+    method: type[PolicyGradient],
     *,
     batch: int = BATCH,
     steps: int = STEPS,
@@ -110,21 +116,12 @@ def rounds(
     )
     student = pipeline.lora().for_training()
     student.condition(retain)
-    scale = torch.tensor(problem.thresholds)[None].to(pipeline.device)
-    multipliers = nn.Parameter(scale.clone())
-
-    def violation(constraints: Tensor) -> Tensor:
-        return (constraints.to(scale) - scale) / scale
-
     return Loop(
         student,
         method([problem], batch, sampling_steps=steps),
         Settings(1000, 1e-6, [0]),  # slow: what is timed stays where it began
-        multipliers,
-        scale,
-        violation,
+        Multipliers([problem], np.ones((1, 1)), pipeline.device, dual_lr=0.01),
         make_accelerator(pipeline.device),
-        torch.optim.SGD([multipliers], lr=0.01, maximize=True),
     )
 
 

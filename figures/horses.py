@@ -96,7 +96,7 @@ def measured(student: Any, seed: int) -> dict[str, Any]:
         describe = tell.descriptor()
         distance = float(metrics.kernel_distance(own, kept, describe, subset=SUBSET, seed=seed))
     draws = latents[: retain.effort.draws]
-    ell = retain.log_likelihoods(likelihood, draws, seed=seed).exp()[:, 0]
+    ell = likelihood.values_at(draws, seed=seed)[:, 0]
     path = student.kl(retain, kind="path", samples=64, steps=50, seed=5)
 
     def rate(text: str, name: str) -> float:

@@ -8,8 +8,9 @@ from test_objectives import LIKE, Offset, gradient
 
 import unlearnlab as ul
 from unlearnlab import baselines
+from unlearnlab.training.denoising import ForwardKLObjective
 from unlearnlab.training.draws import Draws
-from unlearnlab.training.lagrangians import ForwardKLObjective, ReverseKLObjective
+from unlearnlab.training.lagrangians import ReverseKLObjective
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(40, 1, generator=GENERATOR)

@@ -1,5 +1,7 @@
 """Solutions against answers by hand, against CVXPY, and against finite differences."""
 
+from dataclasses import asdict
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -125,7 +127,7 @@ def test_multipliers_are_slopes(kind, seed):
     """∂P*/∂b_i = λ_i (RU, FU), −λ_i (LU), by central differences of the primal values."""
     problem = suite.problem(kind, seed)
     solution = ul.solve(problem)
-    options = {name: getattr(problem, name) for name in problem.options}
+    options = asdict(problem.options)
     for i in range(problem.m):
         step = 1e-4 * problem.thresholds[i] * np.eye(problem.m)[i]
 

@@ -293,7 +293,7 @@ def test_bad_options_are_refused(kind, options, message):
         ([-0.5, 0.2], ValueError, r"multipliers must not be negative; got \[-0.5, 0.2\]"),
         ([np.nan, 0.2], ValueError, r"multipliers must be finite; got \[nan, 0.2\]"),
         ([np.inf, 0.2], ValueError, r"multipliers must be finite; got \[inf, 0.2\]"),
-        ([0.5], ValueError, r"multipliers must hold one number per forget .*expected 2"),
+        ([0.5], ValueError, r"multipliers must hold one number per constraint: expected 2"),
         ([0.1, 0.1, 0.1], ValueError, r"multipliers must .*expected 2, got shape \(3,\)"),
         ("large", TypeError, "multipliers must be numbers.*got 'large'"),
     ],
@@ -319,7 +319,7 @@ def test_a_forward_kl_target_without_mass_is_refused():
 @pytest.mark.parametrize("value", ["problem", None, RU, Q])
 def test_only_problems_are_solved_and_verified(value):
     for function in (ul.solve, ul.verify):
-        with pytest.raises(TypeError, match="problem must be a ReverseKL, ForwardKL or Likelihood"):
+        with pytest.raises(TypeError, match="a ReverseKL, ForwardKL, Likelihood or Moments"):
             function(value)
 
 

@@ -7,7 +7,7 @@ from students import Shifted
 import unlearnlab as ul
 from unlearnlab.training import Run
 from unlearnlab.training.draws import Draws
-from unlearnlab.training.lagrangians import LikelihoodObjective
+from unlearnlab.training.policy_gradient import PolicyGradient
 
 GRID = ul.Grid(-12, 12, 2001)
 Q, Q1 = (ul.GaussianMixture([1.0], [mean], [1.0]) for mean in (0.0, 1.0))
@@ -73,7 +73,7 @@ class Held:
 
 def peak_memory(steps, at_once):
     problem = ul.Likelihood(Q.diffused(), [Q1.diffused()], [0.1])
-    objective = LikelihoodObjective([problem], 32, sampling_steps=steps)
+    objective = PolicyGradient([problem], 32, sampling_steps=steps)
     student, multipliers = Shifted(), torch.tensor([[1.0]])
     draws = Draws([0], 0, like=torch.empty(0))
     Held.now = Held.peak = 0

@@ -50,7 +50,7 @@ def test_backpropagation_differentiates_the_lagrangian(loop):
 
 
 def test_both_sides_see_the_same_chains(loop):
-    ours = backpropagation.LikelihoodObjective([loop.objective.problem], 4, sampling_steps=3)
+    ours = backpropagation.PolicyGradient([loop.objective.problem], 4, sampling_steps=3)
     _, theirs = value(loop, loop.objective)
     _, own = value(loop, ours)
     assert float(own.objective) > 0

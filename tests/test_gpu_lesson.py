@@ -16,7 +16,7 @@ from unlearnlab.stable_diffusion import Prompt, tiny
 from unlearnlab.stable_diffusion.pipeline import TINY
 from unlearnlab.teaching import EXERCISES, SKIPPED, add_cuda_magic
 from unlearnlab.training.draws import Draws
-from unlearnlab.training.lagrangians import LikelihoodObjective
+from unlearnlab.training.policy_gradient import PolicyGradient
 
 mpl.use("Agg")
 ROOT = Path(__file__).parent.parent
@@ -123,7 +123,7 @@ def test_rows_of_a_step(lesson):
 
 def test_tensors_kept_of_a_chain(lesson):
     """11 latents and 10 predictions, at the tiny pipeline's 256 numbers in place of 16 384."""
-    goal = LikelihoodObjective([lesson["problem"]], 4, sampling_steps=10)
+    goal = PolicyGradient([lesson["problem"]], 4, sampling_steps=10)
     chain = list(goal.chain(lesson["sd"].lora(2), Draws([0], 0, like=torch.empty(0))))
     kept = {x.data_ptr(): x.nbytes for one in chain for x in (one.x_t, one.retained, one.x_s)}
     assert len(kept) == 21

@@ -10,16 +10,18 @@ from torch import nn
 
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
-from unlearnlab.diffusion.likelihoods import log_likelihoods
+from unlearnlab.training.denoising import ForwardKLObjective
 from unlearnlab.training.draws import Draws, Levels
-from unlearnlab.training.lagrangians import (
-    ForwardKLObjective,
-    LikelihoodObjective,
-    ReverseKLObjective,
-)
+from unlearnlab.training.lagrangians import ReverseKLObjective
 from unlearnlab.training.objective import Denoising
+from unlearnlab.training.policy_gradient import PolicyGradient
 
 LIKE = torch.empty(0)
+
+
+def log_likelihoods(problem, x):
+    """(n, m) log ℓ, read as a training step reads it."""
+    return torch.from_numpy(problem.values_at(x, quality=problem.retain.effort.training)).log()
 
 
 class Offset(ul.DiffusionModel, nn.Module):
@@ -135,7 +137,7 @@ def closed_form(q_mean, theta, steps, lam, forget_mean, forget_std):
 
 def test_policy_gradient_is_that_of_the_lagrangian():
     q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
-    objective = LikelihoodObjective([ul.Likelihood(q, [q1], thresholds=[0.1])], 512)
+    objective = PolicyGradient([ul.Likelihood(q, [q1], thresholds=[0.1])], 512)
     theta = torch.tensor(-0.4, requires_grad=True)
     value, divergence, likelihood = closed_form(0.0, theta, objective.sampling_steps, 3.0, 1.0, 0.7)
     (exact,) = torch.autograd.grad(value, theta)
@@ -196,7 +198,7 @@ def test_likelihoods_by_lemma_2_are_those_of_the_densities(statistic):
 
 def test_losses_of_the_policy_gradient_add_up_to_the_lagrangian():
     q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
-    objective = LikelihoodObjective([ul.Likelihood(q, [q1], thresholds=[0.1])], 64)
+    objective = PolicyGradient([ul.Likelihood(q, [q1], thresholds=[0.1])], 64)
     table, draws = torch.tensor([[3.0]]), Draws([0], 0, part=2, like=LIKE)
     objective.begin(Shifted(-0.4), table, draws)
     total = sum(float(loss.detach()) for loss in objective.losses(Shifted(-0.4), table, draws))

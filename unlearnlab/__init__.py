@@ -16,11 +16,13 @@ _HOME = {
     "Discrete": "density",
     "Estimate": "estimate",
     "ForwardKL": "problems",
+    "Function": "statistics",
     "GaussianMixture": "density",
     "Grid": "density",
     "GridDensity": "density",
     "InfeasibleError": "errors",
     "Likelihood": "problems",
+    "Moments": "problems",
     "PointMass": "diffusion",
     "Pool": "diffusion",
     "Run": "training",
@@ -85,10 +87,14 @@ if TYPE_CHECKING:
     from .estimate import Estimate
     from .lyapunov import boundary_pairs, lyapunov_split
     from .model import kl
-    from .problems import ForwardKL, Likelihood, Problem, ReverseKL
+    from .problems import ForwardKL, Likelihood, Moments, Problem, ReverseKL
     from .solution import Solution
     from .stable_diffusion import TextToImage
-    from .training import Run, ScoreNetwork, finetune, parametrisation_gap
+    from .statistics import Function
+    from .training.finetune import finetune
+    from .training.gap import parametrisation_gap
+    from .training.network import ScoreNetwork
+    from .training.run import Run
     from .verify import verify
 
 

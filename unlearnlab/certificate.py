@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .errors import Array, multiplier_vector
 from .newton import SMALLEST_PRIMAL
-from .problems import ForwardKL, Problem
+from .problems import Problem
 
 GAP = 1e-9
 GAP_IN_CONTACT = 1e-7
@@ -97,7 +97,7 @@ def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate
     evaluation = problem.evaluate(model)
     dual = problem.dual_value(multipliers)
     primal = evaluation.objective
-    signed = problem.sense * (problem.thresholds - evaluation.constraints)
+    signed = problem.shortfalls(evaluation.constraints)
     violation = float(problem.violations(evaluation.constraints).max())
     gap = (primal - dual) / max(SMALLEST_PRIMAL, abs(primal))
     normalisation = abs(float(model.probabilities.sum()) - 1)
@@ -117,6 +117,6 @@ def certify(problem: Problem, model: Any, multipliers: ArrayLike) -> Certificate
         bool(sound and abs(gap) <= limit and problem.admits(model)),
         evaluation.constraints,
         problem.thresholds,
-        problem.floor if regime == "contact" and isinstance(problem, ForwardKL) else None,
+        problem.floor if regime == "contact" else None,
         problem.retain.subject,
     )

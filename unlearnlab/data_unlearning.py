@@ -22,7 +22,7 @@ from .digits import load_classifier
 from .images import ImageFolder, contact_sheet, read_image, write_image
 from .problems import ForwardKL
 from .training import finetune
-from .training.lagrangians import DataObjective, ForwardKLObjective
+from .training.denoising import DataObjective, ForwardKLObjective
 
 METHODS: dict[str, type[DataObjective]] = {
     "primal-dual": ForwardKLObjective,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 
 from .certificate import certify
 from .errors import Array, InfeasibleError
-from .model import Tilt
+from .model import Tilt, realise
 from .newton import Point, maximise
 from .problems import Problem, require_problem
 from .solution import PoolEvidence, Solution
@@ -43,7 +44,7 @@ def solve(
     `solution.evaluate()` says what the model does.
 
     Args:
-        problem: `ReverseKL`, `ForwardKL` or `Likelihood`.
+        problem: `ReverseKL`, `ForwardKL`, `Likelihood` or `Moments`.
         near: the solution of a problem that differs little, to start from; the answer does not
             depend on it.
         pool, seed: how many samples to draw for diffusion models, and how.
@@ -72,22 +73,24 @@ def solve(
         raise TypeError(f"near must be a Solution, as solve returns; got {type(near).__name__}")
     if near is not None and len(near.multipliers) != problem.m:
         raise ValueError(
-            f"near must solve a problem with {problem.m} forget distributions; it has "
+            f"near must solve a problem with {problem.m} constraints; it has "
             f"{len(near.multipliers)}"
         )
+    began = time.perf_counter()
     retain, others = problem.retain.tabulated(problem.compared, pool=pool, seed=seed)
     exact = problem.on(retain, others) if problem.retain.sampled else problem
-    tilt, multipliers = _optimum(exact, near)
-    target = exact.retain.realise(tilt, exact.atoms)
+    tilt, multipliers, steps = _optimum(exact, near)
+    target = realise(exact.retain, tilt, exact.atoms)
     certificate = certify(exact, target, multipliers)
     deeper = exact.deeper() if certificate.regime == "contact" else None
     twice = None if deeper is None else partial(_objective, deeper)
-    solution = Solution(problem, target, multipliers, certificate, twice)
+    solution = Solution(problem, target, multipliers, certificate, twice, steps=steps)
     if not problem.retain.sampled:
-        return solution
+        return replace(solution, seconds=time.perf_counter() - began)
     evidence = _pool_evidence(exact, solution, seed)
-    model = problem.retain.realise(tilt, exact.atoms) if tilt.guidance is not None else target
-    return replace(solution, model=model, evidence=evidence)
+    model = realise(problem.retain, tilt, exact.atoms) if tilt.guidance is not None else target
+    seconds = time.perf_counter() - began
+    return replace(solution, model=model, evidence=evidence, seconds=seconds)
 
 
 def _pool_evidence(exact: Problem, solution: Solution, seed: int) -> PoolEvidence:
@@ -125,12 +128,12 @@ def warn_if_few(target: Any) -> float:
 
 def _objective(problem: Problem) -> float:
     """Objective of the optimum, nats."""
-    tilt, _ = _optimum(problem)
-    return problem.evaluate(problem.retain.realise(tilt, problem.atoms)).objective
+    tilt, *_ = _optimum(problem)
+    return problem.evaluate(realise(problem.retain, tilt, problem.atoms)).objective
 
 
-def _optimum(problem: Problem, near: Solution | None = None) -> tuple[Tilt, Array]:
-    """The optimal tilt and multipliers, by Newton or else at the edge of the dual's domain."""
+def _optimum(problem: Problem, near: Solution | None = None) -> tuple[Tilt, Array, int]:
+    """The optimal tilt and multipliers, by so many steps of Newton or at the domain's edge."""
     known = None if near is None else near.multipliers
     point = _nested_newton(problem, known)
     if not point.converged:
@@ -140,8 +143,9 @@ def _optimum(problem: Problem, near: Solution | None = None) -> tuple[Tilt, Arra
     if not point.converged:
         edge = problem.edge(known)
         if edge is not None:
-            return edge
-    return problem.strength_tilt(point.strength, point.dual), point.dual.multipliers
+            return *edge, point.steps
+    tilt = problem.strength_tilt(point.strength, point.dual)
+    return tilt, point.dual.multipliers, point.steps
 
 
 def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
@@ -153,7 +157,7 @@ def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
     start = None if known is None else problem.strength(known)
     if start is not None:
         point = maximise(
-            partial(problem.dual, table=problem.table), start, problem.thresholds, steps=steps
+            partial(problem.dual, table=problem.table), start, problem.scales, steps=steps
         )
         if point.converged or not problem.smooth_dual:
             return point
@@ -161,7 +165,7 @@ def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
     while len(problem.atoms.log_weights) / strides[-1] > COARSE:
         # Odd, so that on a grid of even rows the subset walks through all columns.
         strides.append(strides[-1] * COARSENING + 1)
-    start = None
+    start, steps_taken = None, 0
     for stride in reversed(strides):
         coarse = stride > 1
         atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
@@ -169,11 +173,12 @@ def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
         point = maximise(
             partial(problem.dual, table=table),
             problem.start(table) if start is None else start,
-            problem.thresholds,
+            problem.scales,
             steps=steps,
         )
         start = point.strength if point.converged else None
-    return point
+        steps_taken += point.steps
+    return point._replace(steps=steps_taken)
 
 
 def _follow_thresholds(problem: Problem) -> Point:
@@ -182,18 +187,17 @@ def _follow_thresholds(problem: Problem) -> Point:
     Near Λ = 1 a target can balance on a few cells, and the dual function is a narrow ridge:
     Newton stays on it when it comes from a little less aggressive problem.
     """
-    easy = problem.sense * np.minimum(
-        problem.sense * problem.thresholds, problem.sense * problem.baseline()
-    )
+    at_q, senses = problem.baseline(), problem.senses
+    easy = senses * np.minimum(senses * problem.thresholds, senses * at_q)
     done, step = 0.0, 0.25
     point = Point(np.zeros(problem.m), problem.dual(np.zeros(problem.m), problem.table), False)
     while step > SHORTEST and done < 1:
         share = min(1.0, done + step)
         thresholds = easy + share * (problem.thresholds - easy) if share < 1 else problem.thresholds
         between = problem.with_thresholds(thresholds)
-        trial = maximise(partial(between.dual, table=problem.table), point.strength, thresholds)
+        trial = maximise(partial(between.dual, table=problem.table), point.strength, between.scales)
         if trial.converged:
-            point, done, step = trial, share, 2 * step
+            point, done, step = trial._replace(steps=point.steps + trial.steps), share, 2 * step
         else:
             step /= 4
     return point._replace(converged=done == 1)
@@ -201,22 +205,26 @@ def _follow_thresholds(problem: Problem) -> Point:
 
 def _refuse_infeasible(problem: Problem) -> None:
     """Raise an error with a proof where no distribution meets the thresholds."""
-    ray = dual_ray(problem.vertex_values(), problem.thresholds, problem.sense)
+    b, senses = problem.thresholds, problem.senses
+    ray = dual_ray(problem.vertex_values(), b, senses, problem.scales)
     if ray is None:
         return
     ceiling = problem.ceilings()
-    reach, word = ("reach at most", "above")
-    if problem.sense < 0:
-        reach, word = "be brought down to", "below"
-    beyond = problem.sense * (problem.thresholds - ceiling) > 0
+    sides = ["above" if sense > 0 else "below" for sense in senses]
+    reaches = {"above": "can reach at most", "below": "can be brought down to"}
+    groups: dict[str, list[float]] = {}
+    for name, side, value in zip(problem.names, sides, np.round(ceiling, 6).tolist(), strict=True):
+        groups.setdefault(f"{name} {reaches[side]}", []).append(value)
+    reached = ", ".join(f"{group} {values}" for group, values in groups.items())
+    beyond = np.flatnonzero(senses * (b - ceiling) > 0)
     reason = (
-        f"threshold {', '.join(str(i) for i in np.flatnonzero(beyond))} lies {word} it"
-        if beyond.any()
+        f"threshold {', '.join(str(i) for i in beyond)} lies {sides[beyond[0]]} it"
+        if len(beyond)
         else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
     )
     raise InfeasibleError(
-        f"no distribution meets thresholds {[float(f'{b:.7g}') for b in problem.thresholds]}: here "
-        f"{problem.constraint_name} can {reach} {np.round(ceiling, 6).tolist()}; {reason}",
+        f"no distribution meets thresholds {[float(f'{one:.7g}') for one in b]}: here {reached}; "
+        f"{reason}",
         ceiling,
         ray,
     )

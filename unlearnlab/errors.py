@@ -55,8 +55,8 @@ def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) ->
 
 
 def multiplier_vector(multipliers: ArrayLike, size: int) -> Array:
-    """Multipliers as a non-negative float64 vector, one per forget distribution."""
-    vector = finite_vector("multipliers", multipliers, size, per="forget distribution")
+    """Multipliers as a non-negative float64 vector, one per constraint."""
+    vector = finite_vector("multipliers", multipliers, size, per="constraint")
     if (vector < 0).any():
         raise ValueError(f"multipliers must not be negative; got {vector.tolist()}")
     return vector

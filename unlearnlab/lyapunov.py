@@ -19,7 +19,7 @@ from scipy.optimize import brentq, linprog
 
 from .errors import Array, Mask, finite_vector, same_space
 from .model import require_model
-from .problems import Problem, require_problem
+from .problems import Problem, Stated, require_problem, require_stated
 from .ratios import log_sum_exp
 from .vertices import HIGHS
 
@@ -66,7 +66,7 @@ class Comb:
         )
 
 
-def lyapunov_split(p: Any, p_prime: Any, theta: float, problem: Problem) -> Comb:
+def lyapunov_split(p: Any, p_prime: Any, theta: float, problem: Stated) -> Comb:
     """A set A such that p on A and p′ off A has the θ-combination of every integral.
 
     With M the (m + 2, N) contributions of each cell to objective, constraints and mass under p less
@@ -161,8 +161,8 @@ _ATOMS = (
 )
 
 
-def _check(p: Any, p_prime: Any, theta: float, problem: Problem) -> float:
-    require_problem(problem)
+def _check(p: Any, p_prime: Any, theta: float, problem: Stated) -> float:
+    require_stated(problem, "lyapunov_split")
     share = float(finite_vector("theta", theta, 1, per="comb")[0])
     if not 0 < share < 1:
         raise ValueError(f"theta must lie strictly between 0 and 1; got {theta!r}")
@@ -197,7 +197,7 @@ def _worst(problem: Problem, model: Any) -> float:
     return float(problem.violations(problem.evaluate(model).constraints).max())
 
 
-def _integrands(problem: Problem, model: Any) -> Array:
+def _integrands(problem: Stated, model: Any) -> Array:
     """(N, m + 2) contributions of each cell: objective, constraints, mass."""
     return np.column_stack([problem.contributions(model.log_masses), model.probabilities])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any, Protocol
 
 from .errors import Array
-from .estimate import Estimate
 from .ratios import LogRatios
 
 
@@ -34,8 +34,13 @@ class Model(Protocol):
         kind: of the divergence from this model that can be measured; see `kl`.
     """
 
-    sampled: bool
-    kind: str
+    @property
+    def sampled(self) -> bool:
+        """Whether it is known through samples alone."""
+
+    @property
+    def kind(self) -> str:
+        """Of the divergence from this model that can be measured."""
 
     @property
     def space(self) -> Hashable:
@@ -44,22 +49,30 @@ class Model(Protocol):
     def sample(self, n: int, *, seed: int = 0) -> Any:
         """`n` draws."""
 
-    def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
-        """The atom table of this model against `forget`."""
+    def log_ratios(
+        self, others: Sequence[Any], *, atoms: Any = None, seed: int = 0, densities: bool = True
+    ) -> LogRatios:
+        """The atom table of this model against `others`; without `densities`, ratios are enough."""
 
-    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
-        """This model and `forget` on finitely many atoms: themselves, or weights on a pool."""
+    def tabulated(self, others: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
+        """This model and `others` on finitely many atoms: themselves, or weights on a pool."""
 
-    def kl(self, other: Any, *, kind: str = "point", seed: int = 0) -> float | Estimate:
-        """KL(self‖other) in nats."""
+    def kl(self, other: Any, *, kind: str = "point", seed: int = 0, samples: Any = None) -> Any:
+        """KL(self‖other) in nats, a float or an `Estimate`."""
 
-    def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
-        """This model reweighted by `tilt`, as a model of its own kind."""
+    def expectations(self, problem: Any, *, seed: int = 0, samples: int | None = None) -> Any:
+        """E_self of what each constraint of `problem` measures at a point."""
+
+
+@singledispatch
+def realise(retain: Any, tilt: Tilt, atoms: LogRatios) -> Any:
+    """`retain` reweighted by `tilt`, as a model; every rung registers how."""
+    raise TypeError(f"no rung says how to reweight a {type(retain).__name__}; register it")
 
 
 def require_model(name: str, value: Any) -> None:
     """Raise a TypeError that names `name` unless `value` is a model."""
-    verbs = ("space", "sample", "log_ratios", "kl", "realise")
+    verbs = ("space", "sample", "log_ratios", "kl", "expectations")
     if isinstance(value, type) or not all(hasattr(value, verb) for verb in verbs):
         raise TypeError(
             f"{name} must be a model (a density from grid.density or mixture.on(grid), a Discrete, "
@@ -67,7 +80,7 @@ def require_model(name: str, value: Any) -> None:
         )
 
 
-def kl(p: Any, q: Any, *, kind: str = "point", seed: int = 0, **options: Any) -> Any:
+def kl(p: Model, q: Model, *, kind: str = "point", seed: int = 0, **options: Any) -> Any:
     """Kullback–Leibler divergence KL(p‖q) = E_p[log p/q], in nats.
 
     A float on exact models (grids, `Discrete`), where `kind` and `seed` change nothing; +inf when

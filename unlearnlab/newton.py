@@ -39,25 +39,25 @@ class Dual(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where Newton stopped."""
+    """Where Newton stopped, after so many steps."""
 
     strength: Array
     dual: Dual
     converged: bool
+    steps: int = 0
 
 
-def solved(dual: Dual, thresholds: Array) -> bool:
+def solved(dual: Dual, scales: Array) -> bool:
     """Whether the target at this point is feasible and optimal, well inside certificate limits."""
     primal = dual.primal()
     gap = abs(float(dual.multipliers @ dual.violation)) / max(SMALLEST_PRIMAL, abs(primal))
-    scale = np.where(thresholds > 0, thresholds, 1.0)
-    return gap <= GAP and float((dual.violation / scale).max()) <= VIOLATION
+    return gap <= GAP and float((dual.violation / scales).max()) <= VIOLATION
 
 
 def maximise(
     function: Callable[[Array], Dual],
     start: Array,
-    thresholds: Array,
+    scales: Array,
     *,
     steps: int = 100,
 ) -> Point:
@@ -70,15 +70,16 @@ def maximise(
     Args:
         function: the dual function.
         start: (m,) first strength, ≥ 0.
-        thresholds: (m,) scale of the violations; strengths are measured in their reciprocals.
+        scales: (m,) in which violations are measured, and strengths in their reciprocals.
         steps: at most so many.
     """
-    unit = 1 / np.where(thresholds > 0, thresholds, 1.0)
+    unit = 1 / scales
     strength = start
     dual = function(strength)
-    for _ in range(steps):
-        if solved(dual, thresholds):
-            return Point(strength, dual, True)
+    taken = 0
+    for taken in range(steps):
+        if solved(dual, scales):
+            return Point(strength, dual, True, taken)
         longest = LONGEST * (1 + (strength / unit).max())
         if longest > LONGEST * STRONGEST:
             break
@@ -91,7 +92,7 @@ def maximise(
         if found is None:
             break
         strength, dual = found
-    return Point(strength, dual, solved(dual, thresholds))
+    return Point(strength, dual, solved(dual, scales), taken)
 
 
 def _model_maximiser(strength: Array, dual: Dual, unit: Array, longest: float) -> Array:

@@ -7,7 +7,9 @@ log-ratios r_i = log q/q_i. On a grid the atoms are cells; for a sampled model t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from .errors import Array
 
 @dataclass(frozen=True, eq=False)
 class LogRatios:
-    """N weighted atoms of q with their log-ratios to m forget distributions.
+    """N weighted atoms of q with their log-ratios to the m distributions that it is compared with.
 
     Attributes:
         log_weights: (N,) log mass of q at each atom, in nats; the masses sum to 1. Logarithms,
@@ -26,7 +28,9 @@ class LogRatios:
         ratios: (N, m) log q/q_i; +inf where q_i is zero, −inf where only q is, 0 where both are.
         forget_log_density: (N, m) log q_i, needed by `Likelihood(statistic="density")`.
         ratio_variance: (N, m) Monte-Carlo variance of the ratios; None when they are exact.
-        points: the atoms themselves.
+        points: the atoms themselves: (N, d) cell centres, indices of atoms, samples.
+        values: (N,) values of functions at the points, by name; each is computed once, when it is
+            first asked for.
     """
 
     log_weights: Array
@@ -34,6 +38,7 @@ class LogRatios:
     forget_log_density: Array | None = None
     ratio_variance: Array | None = None
     points: Any = None
+    values: dict[Hashable, Array] = field(default_factory=dict)
 
     @property
     def weights(self) -> Array:
@@ -53,10 +58,27 @@ class LogRatios:
             pick(self.forget_log_density),
             pick(self.ratio_variance),
             pick(self.points),
+            {name: values[index] for name, values in self.values.items()},
         )
 
+    def value(self, name: Hashable, function: Callable[[Any], Any]) -> Array:
+        """(N,) `function` of the points, as `measured` gives it, under `name` from now on."""
+        if name not in self.values:
+            self.values[name] = measured(self.points, function)
+        return self.values[name]
 
-class Moments(NamedTuple):
+    def fresh(self) -> LogRatios:
+        """The same table with no function's values: a function may have changed since."""
+        return replace(self, values={})
+
+
+@singledispatch
+def measured(points: Any, function: Callable[[Any], Any]) -> Array:
+    """(N,) float64 values of a function at points; rungs register their own kinds of points."""
+    return np.asarray(function(points), dtype=np.float64)
+
+
+class TiltedMoments(NamedTuple):
     """Log-normaliser K, mean (m,) and covariance (m, m) of the statistics under a tilt."""
 
     log_normaliser: float
@@ -96,7 +118,7 @@ def log_normaliser(log_weights: Array, statistics: Array, exponents: Array) -> f
     return float(top + np.log(np.exp(tops - top) @ sums))
 
 
-def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> Moments:
+def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> TiltedMoments:
     """K(θ) = log E_q[exp(θᵀs)] with its gradient and Hessian.
 
     They are the mean and covariance of s under p ∝ q·exp(θᵀs).
@@ -132,7 +154,7 @@ def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> M
     parts = map_blocks(part, len(log_weights))
     if len(parts) == 1:
         top, total, mean, covariance = parts[0]
-        return Moments(top + math.log(total), mean, covariance)
+        return TiltedMoments(top + math.log(total), mean, covariance)
     tops, totals, means, covariances = map(np.array, zip(*parts, strict=True))
     top = tops.max()
     shares = totals * np.exp(tops - top)
@@ -142,7 +164,7 @@ def tilted_moments(log_weights: Array, statistics: Array, exponents: Array) -> M
     between = means - mean
     within = (shares @ covariances.reshape(len(shares), -1)).reshape(covariances.shape[1:])
     covariance = within + between.T @ (shares[:, None] * between)
-    return Moments(float(top + np.log(total)), mean, covariance)
+    return TiltedMoments(float(top + np.log(total)), mean, covariance)
 
 
 def tilt_weights(statistics: Array, exponents: Array, log_normaliser: float) -> Array:

@@ -16,7 +16,7 @@ from .certificate import Certificate
 from .errors import Array
 from .problems import Evaluation, Problem
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,7 @@ class Solution:
         certificate: what the solution is worth.
         at_twice_floor: in contact, computes `objective_at_twice_floor` when it is asked for.
         evidence: of a problem solved on a pool of samples; None where the model is exact.
+        steps: of Newton's method that led to the multipliers, on all levels; seconds: of all.
     """
 
     problem: Problem
@@ -59,6 +60,8 @@ class Solution:
     certificate: Certificate
     at_twice_floor: Callable[[], float] | None = None
     evidence: PoolEvidence | None = None
+    steps: int = 0
+    seconds: float = 0.0
 
     @cached_property
     def objective_at_twice_floor(self) -> float | None:
@@ -112,10 +115,9 @@ class Solution:
             certificate[key] = certificate[key].tolist()
         return {
             "format": FORMAT,
-            "problem": type(self.problem).__name__,
-            "options": {name: getattr(self.problem, name) for name in self.problem.options},
+            **self.problem.identity(),
+            "forgotten": self.problem.forgotten,
             "space": self.problem.retain.state()[0],
-            "thresholds": self.problem.thresholds.tolist(),
             "multipliers": self.multipliers.tolist(),
             "objective": self.objective,
             "objective_at_twice_floor": self.objective_at_twice_floor,
@@ -152,14 +154,15 @@ class Solution:
         if target.suffix != ".npz":
             target = target.with_name(target.name + ".npz")
         models = {"retain": self.problem.retain, "model": self.model}
-        models |= {f"forget{i}": model for i, model in enumerate(self.problem.forget)}
-        for model in self.problem.compared[self.problem.m :]:
-            models["reference"] = model
+        models |= {f"compared{i}": model for i, model in enumerate(self.problem.compared)}
         arrays = {
             f"{name}.{key}": array
             for name, model in models.items()
             for key, array in model.state()[1].items()
         }
+        for i, one in enumerate(self.problem.statistics):
+            if one.function is not None:  # what a file can keep of it
+                arrays[f"function{i}"] = one.values(self.problem.atoms)
         arrays["header"] = np.array(json.dumps(self.to_dict()))
         temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:

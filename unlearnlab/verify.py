@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .dual import solve
 from .errors import Array
-from .problems import Problem
+from .problems import Stated, require_stated
 from .search import random_starts, search
 
 
@@ -36,7 +37,7 @@ class Verification:
         )
 
 
-def verify(problem: Problem, *, starts: int = 64, seed: int = 0) -> Verification:
+def verify(problem: Stated, *, starts: int = 64, seed: int = 0) -> Verification:
     """Search for densities that beat the dual bound, without using duality.
 
     Augmented-Lagrangian L-BFGS over p = softmax(a) from `starts` random starts minimises the
@@ -60,10 +61,9 @@ def verify(problem: Problem, *, starts: int = 64, seed: int = 0) -> Verification
         >>> round(check.primal, 3), round(check.dual, 3), round(check.gap, 3)
         (1.827, 1.519, 0.309)
     """
-    from .dual import solve
-
     if not isinstance(starts, int) or starts < 1:
         raise ValueError(f"starts must be a whole number of at least 1; got {starts!r}")
+    require_stated(problem, "verify")
     dual = solve(problem).certificate.dual
     held = problem.atoms.log_weights > -np.inf
     log_q, ratios = problem.atoms.log_weights[held], problem.atoms.ratios[held]
@@ -71,7 +71,7 @@ def verify(problem: Problem, *, starts: int = 64, seed: int = 0) -> Verification
     value, log_p = search(
         problem.primal if held.all() else problem.primal_on(held),
         random_starts(log_q, ratios, starts, np.random.default_rng(seed)),
-        np.where(problem.thresholds > 0, problem.thresholds, 1.0),
+        problem.scales,
         log_base=None if base is None else base[held],
     )
     probabilities = None

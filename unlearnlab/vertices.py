@@ -55,27 +55,26 @@ def max_min(intercepts: Array, slopes: Array, *, least: float, most: float) -> t
     return x, float(values[worst])
 
 
-def dual_ray(values: Array, thresholds: Array, sense: int) -> Array | None:
+def dual_ray(values: Array, thresholds: Array, senses: Array, scales: Array) -> Array | None:
     """Multipliers that prove infeasibility, or None.
 
     With V_j the constraint values of the extreme distributions and constraints convex in p,
-    Σλ_i·constraint_i(p) ≤ max_j λᵀV_j for every p (≥ min_j for LU, where they are linear). A λ ≥ 0
-    with λᵀb on the wrong side of that is a ray along which the dual function has no bound.
+    Σλ_is_i·constraint_i(p) ≤ max_j Σλ_is_iV_ji for every p, s_i = ±1 the sense: where s_i = −1 they
+    are linear. A λ ≥ 0 with Σλ_is_ib_i beyond that is a ray along which the dual has no bound.
 
     Args:
-        values: (N, m) V; thresholds: (m,) b; sense: +1 for RU and FU, −1 for LU.
+        values: (N, m) V; thresholds: (m,) b; senses: (m,) ±1; scales: (m,) sizes of b.
     """
-    scale = np.where(thresholds > 0, thresholds, 1.0)
     # A ray for capped values is one for the values: a linear programme cannot span more decades.
-    slopes = np.minimum(sense * (thresholds - values) / scale, 1e5)
+    slopes = np.minimum(senses * (thresholds - values) / scales, 1e5)
     alone = slopes.min(axis=0)
     if alone.max() > ROUNDING:
-        ray = np.eye(len(scale))[int(alone.argmax())]
-    elif len(scale) == 1:
+        ray = np.eye(len(scales))[int(alone.argmax())]
+    elif len(scales) == 1:
         return None
     else:
         ray, worth = max_min(np.zeros(len(slopes)), slopes, least=1.0, most=1.0)
         if worth <= ROUNDING:
             return None
-    ray = np.maximum(ray, 0.0) / scale
+    ray = np.maximum(ray, 0.0) / scales
     return ray / ray.sum()

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..problems import Problem
+from ..training.denoising import Data, DataObjective
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import DataObjective
+
+
+@dataclass(frozen=True, eq=False)
+class Rate(Data):
+    """How fast the error against noise must fall at least, η."""
+
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rate > 0:
+            raise ValueError(f"rate must be positive; got {self.rate!r}")
 
 
 class EraseDiff(DataObjective):
@@ -21,29 +34,16 @@ class EraseDiff(DataObjective):
     falls at the rate η at least, whatever the retained error says. The iterate of the inner problem
     enters through a constant alone, so that none is computed.
 
-    Args:
-        rate: η.
-
     Source: Wu et al. (2024), EraseDiff, arXiv 2401.05779.
     """
 
-    adapts = False
+    Options = Rate
     denoises = False
 
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        batch: int,
-        *,
-        data: Any = None,
-        rate: float = 1.0,
-    ):
-        super().__init__(problems, batch, data=data)
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        super().__init__(problems, batch, options, **given)
         if self.members > 1:
             raise ValueError(f"EraseDiff trains one student; got a stack of {self.members}")
-        if not rate > 0:
-            raise ValueError(f"rate must be positive; got {rate!r}")
-        self.rate = rate
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Retained error plus λ times the error against uniform noise on forgotten samples."""
@@ -55,7 +55,7 @@ class EraseDiff(DataObjective):
         )
         norm = sum(float(g.square().sum()) for g in second)
         product = sum(float((g * h).sum()) for g, h in zip(first, second, strict=True))
-        yield kept + max(0.0, self.rate - product / (norm + 1e-12)) * astray
+        yield kept + max(0.0, self.options.rate - product / (norm + 1e-12)) * astray
 
     def astray(self, student: Any, draws: Draws) -> Tensor:
         """(1,) f(θ)."""

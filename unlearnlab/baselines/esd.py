@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diffusion.model import DiffusionModel, require_comparable
+from ..diffusion.checks import require_comparable
+from ..diffusion.model import DiffusionModel
 from ..diffusion.quadrature import predict
 from ..problems import Problem
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import ReverseKLObjective
+from ..training.lagrangians import ReverseKLObjective, Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance(Sampling):
+    """How far the score is guided away.
+
+    Attributes:
+        guidance: η.
+        base: the model guided away from; by default the retained one.
+        sampling_steps: of the student's sampler.
+    """
+
+    guidance: float = 1.0
+    base: DiffusionModel | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.guidance < float("inf"):
+            raise ValueError(f"guidance must be positive and finite; got {self.guidance!r}")
 
 
 class ESD(ReverseKLObjective):
@@ -23,31 +44,16 @@ class ESD(ReverseKLObjective):
     u = η, that is λ = η/(1 + mη): its gradient is that of Algorithm D.1 divided by 1 − Λ. With
     `base` = q_1, the authors' default, it is u = η − 1.
 
-    Args:
-        guidance: η.
-        base: the model guided away from; by default the retained one.
-        sampling_steps: of the student's sampler.
-
     Source: Gandikota et al. (2023), Erasing concepts from diffusion models, arXiv 2303.07345.
     """
 
-    adapts = False
+    Options = Guidance
+    adapts = enforces = False
 
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        batch: int,
-        *,
-        guidance: float = 1.0,
-        base: DiffusionModel | None = None,
-        sampling_steps: int = 20,
-    ):
-        super().__init__(problems, batch, sampling_steps=sampling_steps)
-        if not 0 < guidance < float("inf"):
-            raise ValueError(f"guidance must be positive and finite; got {guidance!r}")
-        self.base = self.retain if base is None else base
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        super().__init__(problems, batch, options, **given)
+        self.base = self.retain if self.options.base is None else self.options.base
         require_comparable(["base", "retain"], [self.base, self.retain])
-        self.guidance = guidance
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Squared distance to the guided prediction."""
@@ -58,7 +64,7 @@ class ESD(ReverseKLObjective):
         own = student(x_t, t)
         measured = [self.gap(own, other) for other in (null, *concepts)]
         self.tally.add(torch.stack(measured, -1))
-        goal = start - self.guidance * sum(concept - null for concept in concepts)
+        goal = start - self.options.guidance * sum(concept - null for concept in concepts)
         yield self.gap(own, goal).mean(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
 
+from .. import identity
 from ..diffusion import sampling
-from ..diffusion.model import DiffusionModel, require_comparable
+from ..diffusion.checks import require_comparable
+from ..diffusion.model import DiffusionModel
 from ..diffusion.quadrature import predict
 from ..diffusion.schedule import whole
 from ..problems import Problem
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import Lagrangian
+from ..training.objective import Lagrangian
 from .divergences import Divergence, named
 
 
@@ -61,6 +63,40 @@ class Transitions(NamedTuple):
     rate: Tensor  # (B,) turn/spread: standard deviations of x_s by which a unit of ε̂ moves its mean
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Anchored(identity.Options):
+    """Which divergence, to what, and how it is learned.
+
+    Attributes:
+        divergence: "kl", "hellinger", "chi2", "js", "tv", "alpha", or a `Divergence`.
+        alpha: order of "alpha".
+        anchor: the model to become where there was the forgotten: the null class, a superclass, the
+            nearest concept. It is never trained.
+        data: (n, *shape) forget samples; by default what stands for the forget models.
+        variational: learn D_f by a critic even where it is known; by default where it is not.
+        sampling_steps: of the chain; its last step is deterministic and left out.
+        critic_steps: steps of the critic alone before each that trains both; they count as steps.
+        damping: ρ of −½ρE_anchor[v²] added to what the critic maximises. At the anchor v = 0 is
+            best with it as without; on the way the learned divergence is a little too small.
+            Without it total variation, whose f* has no curvature, turns about the anchor for ever.
+    """
+
+    divergence: str | Divergence = "kl"
+    alpha: float | None = None
+    anchor: DiffusionModel
+    data: Any = None
+    variational: bool | None = None
+    sampling_steps: int = 20
+    critic_steps: int = 4
+    damping: float = 0.25
+
+    def __post_init__(self) -> None:
+        whole("sampling_steps", self.sampling_steps, 2)  # the last one is left out
+        whole("critic_steps", self.critic_steps, 0)
+        if not 0 <= self.damping < float("inf"):
+            raise ValueError(f"damping must be finite and not negative; got {self.damping!r}")
+
+
 class FDivergence(Lagrangian):
     """E D_f(p_θ(x_s|x_t)‖p_anchor(x_s|x_t)) over one random DDPM step of each noised forget sample.
 
@@ -81,17 +117,7 @@ class FDivergence(Lagrangian):
         problems: one problem; its retained model says what a sample is, its forgotten ones where
             the points come from.
         batch: points a step.
-        divergence: "kl", "hellinger", "chi2", "js", "tv", "alpha", or a `Divergence`.
-        alpha: order of "alpha".
-        anchor: the model to become where there was the forgotten: the null class, a superclass, the
-            nearest concept. It is never trained.
-        data: (n, *shape) forget samples; by default what stands for the forget models.
-        variational: learn D_f by a critic even where it is known; by default where it is not.
-        sampling_steps: of the chain; its last step is deterministic and left out.
-        critic_steps: steps of the critic alone before each that trains both; they count as steps.
-        damping: ρ of −½ρE_anchor[v²] added to what the critic maximises. At the anchor v = 0 is
-            best with it as without; on the way the learned divergence is a little too small.
-            Without it total variation, whose f* has no curvature, turns about the anchor for ever.
+        options: see `Anchored`.
 
     Raises:
         TypeError: an anchor that is no diffusion model.
@@ -101,58 +127,44 @@ class FDivergence(Lagrangian):
     Source: [N] arXiv 2509.21167.
     """
 
-    adapts = False
+    Options = Anchored
 
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        batch: int,
-        *,
-        divergence: str | Divergence = "kl",
-        alpha: float | None = None,
-        anchor: DiffusionModel,
-        data: Any = None,
-        variational: bool | None = None,
-        sampling_steps: int = 20,
-        critic_steps: int = 4,
-        damping: float = 0.25,
-    ):
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         if len(problems) != 1:
             raise ValueError(
                 f"problems must hold one problem; got {len(problems)}: without thresholds there is "
                 "nothing for students side by side to differ in"
             )
-        super().__init__(problems, batch)
-        require_comparable(["anchor", "retain"], [anchor, self.retain])
-        self.anchor, self.divergence = anchor, named(divergence, alpha)
-        self.variational = self.divergence.closed is None if variational is None else variational
-        if not self.variational and self.divergence.closed is None:
+        super().__init__(problems, batch, options, **given)
+        asked, device = self.options, self.retain.device
+        require_comparable(["anchor", "retain"], [asked.anchor, self.retain])
+        self.anchor, self.divergence = asked.anchor, named(asked.divergence, asked.alpha)
+        closed = self.divergence.closed is not None
+        self.variational = not closed if asked.variational is None else asked.variational
+        if not self.variational and not closed:
             raise ValueError(
                 f"variational must not be False for divergence={self.divergence.name!r}: it has no "
                 "closed form; leave it out"
             )
-        if not 0 <= damping < float("inf"):
-            raise ValueError(f"damping must be finite and not negative; got {damping!r}")
-        self.damping, self.critic_steps = damping, whole("critic_steps", critic_steps, 0)
-        whole("sampling_steps", sampling_steps, 2)  # the last one is left out
-        chain = sampling.chain(self.retain.schedule, "ddpm", sampling_steps, spacing="log_snr")
-        self.steps_taken = [step for step in chain if step.spread > 0]
-        device = self.retain.device
+        self.damping, self.critic_steps = asked.damping, asked.critic_steps
+        steps = sampling.chain(
+            self.retain.schedule, "ddpm", asked.sampling_steps, spacing="log_snr"
+        )
+        self.steps_taken = [step for step in steps if step.spread > 0]
         self.visited = torch.tensor([step.t for step in self.steps_taken], device=device)
         self.rates = torch.tensor([step.turn / step.spread for step in self.steps_taken]).to(
             device, self.retain.dtype
         )
         self.log_snr = self.retain.schedule.log_snr.to(device, self.retain.dtype)
-        self.data = data
-        if data is None:
+        self.data = asked.data
+        if self.data is None:
             self.data = torch.cat([q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)])
         self.retain.require_samples("data", self.data)
         if self.variational:
             self.extras = Critic(self.retain.dim).to(device, self.retain.dtype)
 
-    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
-        """Measure the round's start."""
-        super().begin(student, multipliers, draws)
+    def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """The path KL to the anchor, and the distances to what is forgotten."""
         points = self.points(draws)
         own = predict(student, points.x_t, points.t)
         path = len(self.steps_taken) * self.delta(own, self.aim(points), points) / 2

@@ -7,15 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ..training.denoising import DataObjective
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import DataObjective
 
 
 class Naive(DataObjective):
     """E_q[loss], the Lagrangian of `ForwardKL` at λ = 0."""
-
-    adapts = False
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors of retained samples."""

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..problems import Problem
+from .. import identity
+from ..training.denoising import DataObjective, require_clip
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import DataObjective
+
+
+@dataclass(frozen=True)
+class Clipped(identity.Options):
+    """How far a forgotten sample's error is raised, squared and per dimension."""
+
+    forget_clip: float = 100.0
+
+    def __post_init__(self) -> None:
+        require_clip(self.forget_clip)
 
 
 class NegGrad(DataObjective):
-    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest.
+    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest."""
 
-    Args:
-        forget_clip: as of `ForwardKL`'s objective.
-    """
-
-    adapts = False
+    Options = Clipped
     denoises = False
     uses_retained = False
-
-    def __init__(self, problems: Sequence[Problem], batch: int, *, forget_clip: float = 100.0):
-        super().__init__(problems, batch, forget_clip=forget_clip)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors of forgotten samples, with the opposite sign."""

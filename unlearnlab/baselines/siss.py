@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +12,29 @@ from torch import Tensor
 from ..diffusion.quadrature import square
 from ..diffusion.samples import DataSet
 from ..problems import Problem
+from ..training.denoising import Data, DataObjective
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import DataObjective
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing(Data):
+    """How the two expectations are drawn and weighed.
+
+    Attributes:
+        importance: one pass with weights, or two.
+        mixing: ω.
+        superfactor: s.
+        share: k/n; by default of `data` and of the samples of the forgotten `DataSet`s.
+        forget_norm: norm that the gradient of the second term is scaled to at every step, as the
+            authors' code does; None leaves it as it is.
+    """
+
+    importance: bool = True
+    mixing: float = 0.5
+    superfactor: float = 0.0
+    share: float | None = None
+    forget_norm: float | None = None
 
 
 class SISS(DataObjective):
@@ -27,33 +48,14 @@ class SISS(DataObjective):
 
     In one pass a round records the two weighted errors, not divergences.
 
-    Args:
-        importance: one pass with weights, or two.
-        mixing: ω.
-        superfactor: s.
-        share: k/n; by default of `data` and of the samples of the forgotten `DataSet`s.
-        forget_norm: norm that the gradient of the second term is scaled to at every step, as the
-            authors' code does; None leaves it as it is.
-
     Source: Alberti et al. (2025), Data unlearning in diffusion models, arXiv 2503.01034.
     """
 
-    adapts = False
+    Options = Mixing
 
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        batch: int,
-        *,
-        data: Any = None,
-        forget_clip: float = 100.0,
-        importance: bool = True,
-        mixing: float = 0.5,
-        superfactor: float = 0.0,
-        share: float | None = None,
-        forget_norm: float | None = None,
-    ):
-        super().__init__(problems, batch, data=data, forget_clip=forget_clip)
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        super().__init__(problems, batch, options, **given)
+        share = self.options.share
         if share is None:
             if not all(isinstance(one, DataSet) for one in self.forget):
                 raise ValueError(
@@ -61,19 +63,20 @@ class SISS(DataObjective):
                     f"share=k/n for {self.forget!r}"
                 )
             share = sum(len(one) for one in self.forget) / len(self.data[0])
-        for name, value in (("mixing", mixing), ("share", share)):
+        for name, value in (("mixing", self.options.mixing), ("share", share)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie strictly between 0 and 1; got {value!r}")
-        if self.members > 1 and forget_norm is not None:
+        if self.members > 1 and self.options.forget_norm is not None:
             raise ValueError(f"forget_norm needs one student; got a stack of {self.members}")
-        self.importance, self.mixing, self.forget_norm = importance, mixing, forget_norm
+        self.mixing, self.forget_norm = self.options.mixing, self.options.forget_norm
+        superfactor = self.options.superfactor
         self.keep, self.drop = 1 / (1 - share), (1 + superfactor) * share / (1 - share)
         self.forgotten_data = torch.cat(self.data[1:])
         self.portions = torch.tensor([len(x) for x in self.data[1:]]).to(self.like.device)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The two terms, the second rescaled where asked."""
-        if self.importance:
+        if self.options.importance:
             kept, dropped = self.weighted(student, draws)
         else:
             errors = self.errors(student, draws)
@@ -105,6 +108,11 @@ class SISS(DataObjective):
         measured = [kept, *[dropped] * len(self.forget)]
         self.tally.add(torch.stack(measured, -1))
         return kept.to(own).mean(1), dropped.to(own).mean(1)
+
+    def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """In one pass the weighted errors are what is recorded, on the way."""
+        if not self.options.importance:
+            super().measure(student, multipliers, draws)
 
 
 def siss(problem: Any, student: Any, **options: Any) -> Any:

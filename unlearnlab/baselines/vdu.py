@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..problems import Problem
+from ..training.denoising import DataObjective
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import DataObjective
+from .neggrad import Clipped
+
+
+@dataclass(frozen=True)
+class Weights(Clipped):
+    """How hard to push and to hold.
+
+    Attributes:
+        plasticity: c.
+        spread: σ, for all parameters.
+        forget_clip: a forgotten sample whose squared error exceeds it per dimension is pushed no
+            further.
+    """
+
+    plasticity: float = 1.0
+    spread: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("plasticity", "spread"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be positive and finite; got {value!r}")
 
 
 class VDU(DataObjective):
@@ -20,33 +43,12 @@ class VDU(DataObjective):
     The first term takes away likelihood (plasticity). The second is the KL divergence between
     Gaussians of one variance about θ and the pretrained θ* (stability).
 
-    Args:
-        plasticity: c.
-        spread: σ, for all parameters.
-        forget_clip: a forgotten sample whose squared error exceeds it per dimension is pushed no
-            further.
-
     Source: Panda et al. (2025), Variational diffusion unlearning, arXiv 2510.04058.
     """
 
-    adapts = False
+    Options = Weights
     denoises = False
     uses_retained = False
-
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        batch: int,
-        *,
-        plasticity: float = 1.0,
-        spread: float = 0.1,
-        forget_clip: float = 100.0,
-    ):
-        super().__init__(problems, batch, forget_clip=forget_clip)
-        for name, value in (("plasticity", plasticity), ("spread", spread)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive and finite; got {value!r}")
-        self.plasticity, self.spread = plasticity, spread
 
     def attach(self, student: Any) -> None:
         """Remember the pretrained parameters."""
@@ -60,7 +62,8 @@ class VDU(DataObjective):
         moved = torch.stack(
             [(p - old).square().reshape(self.members, -1).sum(1) for p, old in pairs]
         )
-        yield moved.sum(0) / (2 * self.spread**2) - self.plasticity * forgotten
+        spread, plasticity = self.options.spread, self.options.plasticity
+        yield moved.sum(0) / (2 * spread**2) - plasticity * forgotten
 
 
 def vdu(problem: Any, student: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..blocks import map_blocks
 from ..errors import Array, same_space
-from ..model import Tilt, require_model
+from ..model import Tilt, realise, require_model
 from ..ratios import LogRatios, log_sum_exp
 
 
@@ -62,26 +62,37 @@ class ExactModel:
         masses.flags.writeable = False
         return masses
 
+    @property
+    def points(self) -> Any:
+        """What functions are asked about: one for each cell."""
+        return np.arange(len(self.log_masses))
+
     def log_ratios(
-        self, forget: Sequence[ExactModel], *, atoms: Any = None, seed: int = 0
+        self, others: Sequence[Any], *, atoms: Any = None, seed: int = 0, densities: bool = True
     ) -> LogRatios:
-        """Cells as atoms, with exact log-ratios; `atoms` and `seed` are for sampled models."""
+        """Cells as atoms, with exact log-ratios; the other arguments are for sampled models."""
         q = self.log_masses
-        ratios = np.empty((len(q), len(forget)))
+        ratios = np.empty((len(q), len(others)))
         with np.errstate(invalid="ignore"):  # −inf − (−inf), mended below
-            for i, other in enumerate(forget):
+            for i, other in enumerate(others):
                 np.subtract(q, other.log_masses, out=ratios[:, i])
         if not self._full_support:
             ratios[np.isneginf(q)[:, None] & np.isnan(ratios)] = 0.0
-        densities = [other.log_density for other in forget]
-        table = densities[0][:, None] if len(densities) == 1 else np.stack(densities, axis=1)
-        return LogRatios(q, ratios, table)
+        logs = [other.log_density for other in others] or [np.empty((len(q), 0))]
+        table = logs[0].reshape(len(q), -1) if len(logs) == 1 else np.stack(logs, axis=1)
+        return LogRatios(q, ratios, table, points=self.points)
 
-    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
+    def tabulated(self, others: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
         """These models themselves: their cells are the atoms."""
-        return self, list(forget)
+        return self, list(others)
 
-    def kl(self, other: ExactModel, *, kind: str = "point", seed: int = 0) -> float:
+    def expectations(self, problem: Any, *, seed: int = 0, samples: int | None = None) -> Array:
+        """(m,) E_p of what each constraint of `problem` measures, exactly."""
+        return np.asarray(problem.means(self))
+
+    def kl(
+        self, other: ExactModel, *, kind: str = "point", seed: int = 0, samples: int | None = None
+    ) -> float:
         """KL(self‖other) in nats, exactly; see `unlearnlab.kl`."""
         require_model("other", other)
         same_space(["p", "q"], [self, other])
@@ -110,12 +121,8 @@ class ExactModel:
         """
         return None
 
-    def realise(self, tilt: Tilt, atoms: LogRatios) -> Self:
-        """The density q·e^t."""
-        return self.with_log_masses(self.log_masses + tilt.log_weights)
-
     def expectation(self, statistic: Array) -> Array:
-        """E_p[s] of a table s (N, m) of values in [0, +inf]; masses of zero ignore +inf."""
+        """(m,) E_p[s] of a table s (N, m); masses of zero ignore what is infinite."""
         p = self.probabilities
 
         def part(block: slice) -> Array:
@@ -131,6 +138,12 @@ class ExactModel:
     @cached_property
     def _full_support(self) -> bool:
         return bool(self.log_masses.min() > -np.inf)
+
+
+@realise.register
+def _(retain: ExactModel, tilt: Tilt, atoms: LogRatios) -> ExactModel:
+    """The density q·e^t."""
+    return retain.with_log_masses(retain.log_masses + tilt.log_weights)
 
 
 def normalise(name: str, log_masses: Array) -> Array:

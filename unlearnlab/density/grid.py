@@ -162,6 +162,11 @@ class GridDensity(ExactModel):
         """The grid: densities on equal grids can be compared."""
         return self.grid
 
+    @property
+    def points(self) -> Array:
+        """(N, d) cell centres."""
+        return self.grid.points
+
     def with_log_masses(self, log_masses: Array) -> GridDensity:
         """A density on the same grid."""
         return GridDensity(self.grid, log_masses)

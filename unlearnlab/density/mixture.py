@@ -127,7 +127,7 @@ class GaussianMixture:
             options: dtype= and device= of its samples.
         """
         # Named, not imported: the rung above is loaded when it is asked for.
-        rung = import_module("unlearnlab.diffusion")
+        rung = import_module("unlearnlab.diffusion.exact")
         return rung.DiffusedMixture(self, schedule, **options)
 
     def on(self, grid: Grid) -> GridDensity:

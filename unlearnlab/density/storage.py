@@ -11,15 +11,14 @@ import numpy as np
 
 from ..certificate import certify
 from ..errors import Array
-from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+from ..problems import Problem, registered
 from ..ratios import log_sum_exp
 from ..solution import FORMAT, Solution
+from ..statistics import Function, Known, Tabulated
 from .discrete import Discrete
 from .exact import ExactModel
 from .grid import Grid, GridDensity
 from .mixture import GaussianMixture
-
-KINDS: dict[str, type[Problem]] = {c.__name__: c for c in (ReverseKL, ForwardKL, Likelihood)}
 
 
 def load(path: str | os.PathLike[str]) -> Solution:
@@ -47,12 +46,7 @@ def load(path: str | os.PathLike[str]) -> Solution:
 
 def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
     space = header["space"]
-    retain = _model(space, arrays, "retain")
-    forget = [_model(space, arrays, f"forget{i}") for i in range(len(header["thresholds"]))]
-    options = header["options"]
-    if any(key.startswith("reference.") for key in arrays):
-        options |= {"reference": _model(space, arrays, "reference")}
-    problem = KINDS[header["problem"]](retain, forget, header["thresholds"], **options)
+    problem = _problem(header, arrays)
     model, multipliers = _model(space, arrays, "model"), np.array(header["multipliers"])
     certificate, stored = certify(problem, model, multipliers), header["certificate"]
     for key in ("primal", "dual"):
@@ -64,6 +58,33 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
     twice = header["objective_at_twice_floor"]
     known = None if twice is None else partial(float, twice)
     return Solution(problem, model, multipliers, certificate, known)
+
+
+def _problem(header: dict[str, Any], arrays: dict[str, Array]) -> Problem:
+    """The problem, whatever arguments its class was made with."""
+    space = header["space"]
+    count = len({key.split(".", 1)[0] for key in arrays if key.startswith("compared")})
+    retain = _model(space, arrays, "retain")
+    compared = [_model(space, arrays, f"compared{i}") for i in range(count)]
+    functions = sorted(
+        (int(key.removeprefix("function")), np.asarray(table, dtype=np.float64))
+        for key, table in arrays.items()
+        if key.startswith("function")
+    )
+    keys = header["functions"]
+    kept = [
+        Function(Tabulated(table), key=Known(key))
+        for (_, table), key in zip(functions, keys, strict=True)
+    ]
+    return registered(header["problem"]).restored(
+        retain,
+        compared,
+        np.array(header["thresholds"], dtype=np.float64),
+        forgotten=header["forgotten"],
+        options=header["options"],
+        functions=kept,
+        senses=header["senses"],
+    )
 
 
 def _model(space: dict[str, Any], arrays: dict[str, Array], name: str) -> ExactModel:

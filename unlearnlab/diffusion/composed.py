@@ -8,7 +8,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import finite_vector
-from .model import DiffusionModel, require_family
+from ..model import Tilt, realise
+from ..ratios import LogRatios
+from .checks import require_family
+from .model import DiffusionModel
+from .pool import Pool
 from .quadrature import together
 from .schedule import whole
 
@@ -57,3 +61,11 @@ class ComposedModel(DiffusionModel):
 
     def __repr__(self) -> str:
         return f"ComposedModel({self.retain!r}, guidance={self.guidance.round(4).tolist()})"
+
+
+@realise.register
+def _(retain: DiffusionModel, tilt: Tilt, atoms: LogRatios) -> DiffusionModel | Pool:
+    """The composed model of a tilt p ∝ q·Π(q/q_i)^{u_i}, else a weighted pool."""
+    if tilt.guidance is not None:
+        return ComposedModel(retain, atoms.points.forget, tilt.guidance)
+    return Pool(atoms.log_weights + tilt.log_weights, atoms)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..density.mixture import GaussianMixture
 from . import sampling
 from .model import DiffusionModel
 from .schedule import Schedule
+
+if TYPE_CHECKING:
+    from ..density.mixture import GaussianMixture
 
 
 class DiffusedMixture(DiffusionModel):

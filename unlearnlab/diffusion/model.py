@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import SupportError, same_space
 from ..estimate import Estimate
-from ..model import Tilt
-from ..ratios import LogRatios
 from . import quadrature, sampling
+from .checks import require_comparable
+from .pool import AtomTables
 from .schedule import Schedule, whole
 
 
@@ -52,7 +51,7 @@ class Space(NamedTuple):
         return f"samples of shape {self.shape}, {self.schedule}, {kind} on {self.device}"
 
 
-class DiffusionModel(ABC):
+class DiffusionModel(AtomTables, ABC):
     """A distribution given by its noise prediction ε̂(x_t, t); its score is −ε̂/σ_t.
 
     Attributes:
@@ -106,7 +105,7 @@ class DiffusionModel(ABC):
         """ε̂ (B, *shape) of several models with this network, at the same points."""
         return [one.noise_prediction(x_t, t) for one in models]
 
-    def condition(self, retain: Any) -> None:  # noqa: B027 a hook
+    def condition(self, retain: Any) -> None:
         """Called on a student before training, so that it can draw what q is asked for."""
 
     @property
@@ -196,41 +195,11 @@ class DiffusionModel(ABC):
             return quadrature.kl(self, other, samples=samples, seed=seed)
         return sampling.flow_kl(self, other, samples=samples, steps=steps, seed=seed)
 
-    def log_ratios(self, forget: Sequence[Any], *, atoms: Any = None, seed: int = 0) -> LogRatios:
-        """The table of log q/q_i at `atoms` (n, *shape), by default draws of this model."""
-        from .pool import tabulate  # pools are made of models
-
-        return tabulate(self, forget, self.sample(1 << 12, seed=seed) if atoms is None else atoms)
-
     @property
     def kind(self) -> str:
         """The divergence that `kl` can measure: "point", else "path" where densities cannot."""
         small = self.dim <= sampling.LARGEST_FLOW and not self.corrector_steps
         return "point" if self.denoiser or small else "path"
-
-    def log_likelihoods(self, problem: Any, x: Tensor, *, seed: int = 0) -> Tensor:
-        """(n, m) log ℓ_i of a `Likelihood` that retains this model."""
-        from .likelihoods import log_likelihoods
-
-        return log_likelihoods(problem, x, seed=seed, quality=self.effort.pool)
-
-    def tabulated(self, forget: Sequence[Any], *, pool: int, seed: int) -> tuple[Any, list[Any]]:
-        """This model and `forget` as weights on a common pool of samples; see `pool.draw`.
-
-        The last pool is kept: problems that differ in thresholds alone share it.
-        """
-        from .pool import last_pool
-
-        return last_pool(self, forget, size=pool, seed=seed)
-
-    def realise(self, tilt: Tilt, atoms: LogRatios) -> Any:
-        """The composed model of a tilt p ∝ q·Π(q/q_i)^{u_i}, else a weighted pool."""
-        from .composed import ComposedModel
-        from .pool import Pool
-
-        if tilt.guidance is not None:
-            return ComposedModel(self, atoms.points.forget, tilt.guidance)
-        return Pool(atoms.log_weights + tilt.log_weights, atoms)
 
 
 class Wrapped(DiffusionModel):
@@ -294,27 +263,3 @@ def wrap(
             f"a trial call returned {got}"
         )
     return model
-
-
-def require_family(retain: Any, forget: Sequence[Any]) -> None:
-    """`require_comparable` of a problem's models, by their names in it."""
-    names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
-    require_comparable(names, [retain, *forget])
-
-
-def require_density(names: Sequence[str], models: Sequence[DiffusionModel]) -> None:
-    """Refuse single points and data where log-ratios are needed."""
-    for name, model in zip(names, models, strict=True):
-        if not model.has_density:
-            raise SupportError(
-                f"{name} is a {model!r}: it has no density and no log-ratio, so there is no dual "
-                "problem to solve with it; use finetune with ForwardKL"
-            )
-
-
-def require_comparable(names: Sequence[str], models: Sequence[Any]) -> None:
-    """Refuse models that are no diffusion models, or differ in shape, schedule, dtype or device."""
-    for name, model in zip(names, models, strict=True):
-        if not isinstance(model, DiffusionModel):
-            raise TypeError(f"{name} must be a diffusion model; got {type(model).__name__}")
-    same_space(names, models)

@@ -6,21 +6,24 @@ A pool is then a distribution on finitely many atoms, one vector of log masses f
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..density.exact import ExactModel
 from ..errors import Array
-from ..ratios import LogRatios, log_sum_exp
+from ..estimate import Estimate
+from ..ratios import LogRatios, log_sum_exp, measured
 from . import quadrature
-from .model import DiffusionModel, require_density, require_family
+from .checks import require_density, require_family
 from .schedule import whole
+
+if TYPE_CHECKING:
+    from .model import DiffusionModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,38 +39,126 @@ class Samples:
         return replace(self, x=self.x[index])
 
 
-def tabulate(
-    retain: DiffusionModel, forget: Sequence[Any], x: Tensor, *, seed: int = 0
-) -> LogRatios:
-    """Log-ratios and forgotten log-densities at samples x of q, equally weighted.
+@measured.register
+def _(points: Samples, function: Callable[[Any], Any]) -> Array:
+    """A user's function of samples, in calls of at most as many as fit the retained model."""
+    with torch.no_grad():
+        parts = [numbers(function(x)) for x in points.x.split(points.retain.rows)]
+    if any(part.ndim == 0 for part in parts):
+        return np.stack(parts)  # refused by its shape
+    return np.concatenate(parts)
 
-    They are exact where every model knows its density, else Lemma 2 with its variance.
+
+def numbers(values: Any) -> Array:
+    """Float64 numbers of a tensor on any device, or of what NumPy takes."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+class AtomTables:
+    """How a diffusion model comes by its atom tables: at given samples, or on a pool of its own."""
+
+    def log_ratios(
+        self: Any,
+        others: Sequence[Any],
+        *,
+        atoms: Any = None,
+        seed: int = 0,
+        densities: bool = True,
+        quality: tuple[int, int] | None = None,
+        anchor: quadrature.Gaussian | None = None,
+    ) -> LogRatios:
+        """The table of log q/q_i at `atoms` (n, *shape), by default draws of this model.
+
+        Args:
+            densities: whether log q_i is asked for as well.
+            quality: levels and noises of Lemma 2, where densities are not known.
+            anchor: the Gaussian that log q is measured from where it is not known.
+        """
+        x = self.sample(self.effort.draws, seed=seed) if atoms is None else atoms
+        how: dict[str, Any] = {"densities": densities, "quality": quality, "anchor": anchor}
+        return tabulate(self, others, x, seed=seed, **how)
+
+    def tabulated(self: Any, others: Sequence[Any], *, pool: int, seed: int) -> Any:
+        """This model and `others` as weights on a common pool of samples; see `draw`.
+
+        Drawn anew each time. To solve several problems on one pool, put them on it:
+        `problem.on(*retain.tabulated(problem.compared, pool=..., seed=...))`.
+        """
+        return draw(self, others, size=pool, seed=seed)
+
+    def expectations(
+        self: Any, problem: Any, *, seed: int = 0, samples: int | None = None
+    ) -> list[Estimate]:
+        """E_p of what each constraint measures, p this model, from `samples` draws of it."""
+        x = self.sample(self.effort.draws if samples is None else samples, seed=seed + 1)
+        values = problem.values_at(x, seed=seed)
+        errors = values.std(axis=0) / np.sqrt(len(values))
+        pairs = zip(values.mean(axis=0), errors, strict=True)
+        return [Estimate(float(value), float(error)) for value, error in pairs]
+
+
+def tabulate(
+    retain: DiffusionModel,
+    others: Sequence[Any],
+    x: Tensor,
+    *,
+    seed: int = 0,
+    densities: bool = True,
+    quality: tuple[int, int] | None = None,
+    anchor: quadrature.Gaussian | None = None,
+) -> LogRatios:
+    """Log-ratios and log-densities at samples x of q, equally weighted.
+
+    Whatever two densities decide is exact; the rest is Lemma 2, with its variance.
     """
-    require_family(retain, forget)
-    names = ["retain", *(f"forget[{i}]" for i in range(len(forget)))]
-    require_density(names, [retain, *forget])
+    require_family(retain, others)
+    names = ["retain", *(f"forget[{i}]" for i in range(len(others)))]
+    require_density(names, [retain, *others])
     if x.shape[1:] != retain.shape or not torch.isfinite(x).all():
         raise ValueError(
             f"samples must be finite and of shape {retain.shape}, stacked; got {tuple(x.shape)}"
             f"{'' if torch.isfinite(x).all() else ' with NaN or infinity'}"
         )
-    log_weights = np.full(len(x), -np.log(len(x)))
-    points = Samples(x, retain, tuple(forget))
-    densities = [model.log_density(x) for model in (retain, *forget)]
-    known = [d.cpu().numpy() for d in densities if d is not None]
-    if len(known) == len(densities):
-        table = np.stack(known[1:], 1)
-        return LogRatios(log_weights, known[0][:, None] - table, table, None, points)
-    # A Gaussian beside the q_i costs next to nothing, and gives log q itself.
-    reference = quadrature.Gaussian(retain, seed=seed)
-    levels, noises = retain.effort.pool
-    found = quadrature.log_ratios(
-        x, retain, [*forget, reference], levels=levels, noises=noises, replicates=2, seed=seed
+    n, m = len(x), len(others)
+    log_weights, points = np.full(n, -np.log(n)), Samples(x, retain, tuple(others))
+    ratios, variance, logs = np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m))
+    own, *known = [model.log_density(x) for model in (retain, *others)] if m else [None]
+    unknown = [i for i in range(m) if own is None or known[i] is None]
+    asked = [others[i] for i in unknown]
+    anchored = densities and own is None and any(one is None for one in known)
+    if anchored:  # a Gaussian beside the q_i costs next to nothing, and gives log q itself
+        anchor = quadrature.Gaussian(retain, seed=seed) if anchor is None else anchor
+        asked.append(anchor)
+    if asked:
+        levels, noises = quality or retain.effort.pool
+        found = quadrature.log_ratios(
+            x, retain, asked, levels=levels, noises=noises, replicates=2, seed=seed
+        )
+        values, errors = numbers(found.value), numbers(found.stderr)
+        ratios[:, unknown], variance[:, unknown] = (
+            values[:, : len(unknown)],
+            np.square(errors[:, : len(unknown)]),
+        )
+    log_q = None if own is None else numbers(own)
+    if anchored and anchor is not None:
+        log_q = values[:, -1] + numbers(anchor.log_density(x))
+    for i, density in enumerate(known):
+        if i not in unknown and log_q is not None:
+            ratios[:, i] = log_q - numbers(density)
+        if density is not None:
+            logs[:, i] = numbers(density)
+        elif log_q is not None:
+            logs[:, i] = log_q - ratios[:, i]
+    complete = all(one is not None for one in known) or log_q is not None
+    return LogRatios(
+        log_weights,
+        ratios,
+        logs if complete else None,
+        variance if unknown else None,
+        points,
     )
-    ratios = found.value.cpu().numpy()
-    log_q = ratios[:, -1:] + reference.log_density(x).cpu().numpy()[:, None]
-    variance = found.stderr[:, :-1].square().cpu().numpy()
-    return LogRatios(log_weights, ratios[:, :-1], log_q - ratios[:, :-1], variance, points)
 
 
 def draw(
@@ -75,12 +166,14 @@ def draw(
 ) -> tuple[Pool, list[Pool]]:
     """q and q_1..q_m as weights on one pool of `size` samples, half of q, half of the q_i.
 
+    All of q where there are no others.
+
     With π the shares of the pool and r_i = log q/q_i, the mass of q at a sample is proportional to
     1/(π_0 + Σπ_i e^{−r_i}) (the balance heuristic) and that of q_i to e^{−r_i} times it.
     """
     whole("pool", size, 16 * (len(forget) + 1))
     models = [retain, *forget]
-    forgotten = [size // (2 * len(forget))] * len(forget)
+    forgotten = [size // (2 * max(1, len(forget)))] * len(forget)
     counts = [size - sum(forgotten), *forgotten]
     require_family(retain, forget)
     draws = [
@@ -94,27 +187,11 @@ def draw(
     return _pools(replace(table, log_weights=-np.logaddexp.reduce(terms, axis=1)))
 
 
-_LAST: WeakKeyDictionary[DiffusionModel, Any] = WeakKeyDictionary()
-
-
-def last_pool(
-    retain: DiffusionModel, forget: Sequence[Any], *, size: int, seed: int
-) -> tuple[Pool, list[Pool]]:
-    """`draw`, or what it returned last for the same models with the same parameters."""
-    models = (retain, *forget)
-    versions = [p._version for m in models if isinstance(m, nn.Module) for p in m.parameters()]
-    key = ([id(one) for one in forget], versions, size, seed)
-    if retain not in _LAST or _LAST[retain][0] != key:
-        # The models are kept as well, lest others get their ids.
-        _LAST[retain] = (key, draw(retain, forget, size=size, seed=seed), list(forget))
-    return _LAST[retain][1]
-
-
 def _pools(table: LogRatios) -> tuple[Pool, list[Pool]]:
     """q and the q_i, each normalised on the samples of a table."""
     log_weights = table.log_weights - log_sum_exp(table.log_weights)
     masses = log_weights[:, None] - table.ratios
-    masses -= np.array([log_sum_exp(column) for column in masses.T])
+    masses -= np.array([log_sum_exp(column) for column in masses.T]).reshape(1, -1)
     table = replace(table, log_weights=log_weights, ratios=log_weights[:, None] - masses)
     return Pool(log_weights, table), [Pool(column, table) for column in masses.T.copy()]
 
@@ -143,7 +220,7 @@ class Pool(ExactModel):
         return Pool(log_masses, self.table)
 
     def log_ratios(
-        self, forget: Sequence[ExactModel], *, atoms: Any = None, seed: int = 0
+        self, others: Sequence[Any], *, atoms: Any = None, seed: int = 0, densities: bool = True
     ) -> LogRatios:
         """The table that the pool was drawn with."""
         return self.table

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from . import quadrature
-from .model import DiffusionModel, require_comparable, require_density
+from .checks import require_comparable, require_density
+from .model import DiffusionModel
 
 
 def log_ratio(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize, root
 
 from ..errors import Array
-from ..ratios import Moments, log_sum_exp, tilted_moments
+from ..ratios import TiltedMoments, log_sum_exp, tilted_moments
 from ..search import Primal, random_starts, search
 from ..vertices import FURTHEST, max_min
 
@@ -123,7 +123,7 @@ def _of_divergence(base: Array, excess: Array, value: float, spread: Array) -> A
     def at(kappa: float) -> tuple[float, Array]:
         log_p = base - kappa * spread
 
-        def moments(u: Array) -> Moments:
+        def moments(u: Array) -> TiltedMoments:
             return tilted_moments(log_p, statistics, u)
 
         if statistics.shape[1]:

@@ -1,4 +1,4 @@
-"""What the three unlearning problems share.
+"""What all unlearning problems share: models, thresholds, and what `solve` asks of them.
 
 A problem sees its distributions only through the atom table of `ratios.py`. With t = log p/q,
 r_i = log q/q_i and E the expectation under q, KL(p‖q) = E[e^t t], KL(p‖q_i) = E[e^t (t + r_i)],
@@ -8,21 +8,22 @@ KL(q‖p) = −E[t] and KL(q_i‖p) = k_i − E[ρ_i t], where ρ_i = q_i/q and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import Array, SupportError, finite_vector, multiplier_vector, same_space
 from ..estimate import stderr
-from ..model import Tilt, require_model
+from ..identity import Options, content
+from ..model import Model, Tilt, realise, require_model
 from ..newton import Dual
 from ..ratios import LogRatios
-from ..search import Primal
+from ..statistics import Constraint, LogRatio, Statistic
 
 
 class ExponentialTable(NamedTuple):
@@ -70,76 +71,156 @@ class Evaluation:
         )
 
 
+REGISTRY: dict[str, type[Problem]] = {}  # every formulation by its name; see `registered`
+
+
 class Problem(ABC):
-    """minimise deviation(p, q) subject to sense·(constraint_i(p) − b_i) ≥ 0, i = 1..m.
+    """minimise deviation(p, q) subject to sense_i·(constraint_i(p) − b_i) ≥ 0, i = 1..m.
 
     Args:
         retain: q, the pretrained distribution.
         forget: q_1..q_m, on the same space.
         thresholds: (m,) b, or one number for all.
         relative: instead of thresholds, multiples of the constraint values at q.
+        options: what the class takes besides; an instance of its `Options`.
+        besides: models that q is compared with although they are not to be forgotten.
+
+    Attributes:
+        compared: all models that q is compared with: those to forget, then those besides.
+        sense: +1 where the constraints on what is to be forgotten must reach their threshold, −1
+            where they must stay below it.
+        smooth_dual: else Newton may stall, and `edge` takes over.
+        forgets_points: whether a q_i may be a single point, without a density.
+        of_p: whether the objective is KL(p‖q), minus the entropy of p and something linear; else
+            KL(q‖p).
+        composes: whether targets are q·Π(q/q_i)^{u_i}, which scores compose.
     """
 
-    sense: int = +1  # +1: constraints must reach their threshold; −1: stay below it
-    smooth_dual: bool = True  # else Newton may stall, and `edge` takes over
-    forgets_points: bool = False  # whether a q_i may be a single point, without a density
-    options: tuple[str, ...] = ()  # what the class takes besides models and thresholds
+    sense: int = +1
+    smooth_dual: bool = True
+    forgets_points: bool = False
+    of_p: bool = True
+    composes: bool = False
+    Options: type[Options] = Options
     objective_name: str
     constraint_name: str
 
+    def __init_subclass__(cls, **more: Any):
+        super().__init_subclass__(**more)
+        REGISTRY[cls.__name__] = cls
+
     def __init__(
         self,
-        retain: Any,
+        retain: Model,
         forget: Sequence[Any],
         thresholds: ArrayLike | None = None,
         *,
         relative: ArrayLike | None = None,
+        options: Any = None,
+        besides: Sequence[Any] = (),
     ):
         require_model("retain", retain)
         if isinstance(forget, str) or not isinstance(forget, Sequence):
             raise TypeError(f"forget must be a list of models; got {type(forget).__name__}")
-        if not forget:
-            raise ValueError("forget is empty: name at least one distribution to forget")
         for i, model in enumerate(forget):
             require_model(f"forget[{i}]", model)
         same_space(["retain", *(f"forget[{i}]" for i in range(len(forget)))], [retain, *forget])
-        self.retain = retain
-        self.forget = tuple(forget)
+        self.retain: Any = retain
+        self.compared = (*forget, *besides)
+        self.forgotten = len(forget)
+        self.options = self.Options() if options is None else options
         self._refuse_points()
         if not retain.sampled:  # else the table is drawn, and checked, when the problem is solved
             self._check_support()
-        if (thresholds is None) == (relative is None):
-            raise ValueError("give either thresholds= or relative=, not both or neither")
-        name = "thresholds" if relative is None else "relative"
-        given = finite_vector(
-            name, thresholds if relative is None else relative, self.m, per="forget distribution"
-        )
-        if (given < 0).any():
-            raise ValueError(f"{name} must not be negative; got {given.tolist()}")
-        if relative is not None:
-            given = finite_vector(
-                "relative × value at q", given * self.baseline(), self.m, per="forget distribution"
-            )
-        self.thresholds: Array = given
+        self.thresholds: Array = self._given(thresholds, relative)
         self._check_thresholds()
         if not retain.sampled:
             self._check_distinct()
 
+    def _given(self, thresholds: ArrayLike | None, relative: ArrayLike | None) -> Array:
+        """Thresholds on what is to be forgotten, in the units of the constraints."""
+        if not self.forgotten:
+            raise ValueError("forget is empty: name at least one distribution to forget")
+        if (thresholds is None) == (relative is None):
+            raise ValueError("give either thresholds= or relative=, not both or neither")
+        name, value = ("thresholds", thresholds) if relative is None else ("relative", relative)
+        given = finite_vector(name, value, self.forgotten, per="forget distribution")
+        if (given < 0).any():
+            raise ValueError(f"{name} must not be negative; got {given.tolist()}")
+        if relative is None:
+            return given
+        return finite_vector(
+            "relative × value at q",
+            given * self.baseline()[: self.forgotten],
+            self.forgotten,
+            per="forget distribution",
+        )
+
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(retain={self.retain!r}, forget {self.m}, "
+            f"{type(self).__name__}(retain={self.retain!r}, forget {self.forgotten}, "
             f"thresholds={self.thresholds.tolist()})"
         )
 
     @property
-    def m(self) -> int:
-        """Number of forget distributions."""
-        return len(self.forget)
+    def forget(self) -> tuple[Any, ...]:
+        """q_1..q_m."""
+        return self.compared[: self.forgotten]
+
+    @cached_property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """What each constraint measures at a point."""
+        return tuple(LogRatio(i) for i in range(self.forgotten))
 
     @property
-    def compared(self) -> tuple[Any, ...]:
-        """All models that q is compared with: those to forget, and what else a problem needs."""
-        return self.forget
+    def m(self) -> int:
+        """Number of constraints."""
+        return len(self.statistics)
+
+    @property
+    def senses(self) -> Array:
+        """(m,) +1 where a constraint must reach its threshold, −1 where it must stay below."""
+        return np.full(self.m, float(self.sense))
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """A statistic, a sense and a threshold each."""
+        rows = zip(self.statistics, self.senses, self.thresholds, strict=True)
+        return tuple(Constraint(one, int(sense), float(b)) for one, sense, b in rows)
+
+    @property
+    def names(self) -> list[str]:
+        """What each constraint is called in messages."""
+        return [self.constraint_name] * self.m
+
+    @property
+    def scales(self) -> Array:
+        """(m,) sizes of the thresholds, in which violations are measured."""
+        return np.where(self.thresholds > 0, self.thresholds, 1.0)
+
+    @property
+    def multiplier_scale(self) -> Array:
+        """(m,) s such that λ·s is in nats, in which a dual optimiser moves λ."""
+        return np.ones(self.m)
+
+    @property
+    def floor(self) -> float | None:
+        """T where log p/q ≥ −T is asked for, nats; else None."""
+        return None
+
+    def values(self, atoms: LogRatios) -> Array:
+        """(N, m) what the constraints measure at each atom."""
+        columns = [one.values(atoms) for one in self.statistics]
+        return columns[0][:, None] if len(columns) == 1 else np.stack(columns, axis=1)
+
+    def values_at(self, points: Any, *, seed: int = 0, **how: Any) -> Array:
+        """(n, m) what the constraints measure at points of any rung; `how` is the rung's."""
+        densities = any(one.needs_density for one in self.statistics)
+        return self.values(
+            self.retain.log_ratios(
+                self.compared, atoms=points, seed=seed, densities=densities, **how
+            )
+        )
 
     @cached_property
     def atoms(self) -> LogRatios:
@@ -162,23 +243,23 @@ class Problem(ABC):
     def ceilings(self) -> Array:
         """(m,) what each constraint, on its own, can reach on these atoms.
 
-        The largest value for RU and FU, the smallest for LU. A threshold beyond it is infeasible.
-        Reaching several at once may be infeasible earlier; `solve` finds out.
+        The largest value where it must reach its threshold, else the smallest. A threshold beyond
+        it is infeasible. Reaching several at once may be infeasible earlier; `solve` finds out.
         """
         values = self.vertex_values()
-        return values.max(axis=0) if self.sense > 0 else values.min(axis=0)
+        return np.where(self.senses > 0, values.max(axis=0), values.min(axis=0))
 
     def target(self, multipliers: ArrayLike) -> Any:
         """The minimiser p_λ of the Lagrangian at any multipliers in the domain, in closed form."""
-        return self.retain.realise(self.tilt(multipliers), self.atoms)
+        return realise(self.retain, self.tilt(multipliers), self.atoms)
 
     def dual_value(self, multipliers: ArrayLike) -> float:
         """g(λ) = min_p Lagrangian(p, λ): a lower bound on the problem's value, in nats."""
         return self._dual_value(multiplier_vector(multipliers, self.m))
 
     @abstractmethod
-    def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
-        """Objective and constraints of `model`, from its own density alone."""
+    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
+        """Objective and constraints of `model`, from its own density or samples alone."""
 
     @abstractmethod
     def tabulate(self, atoms: LogRatios) -> Any:
@@ -196,12 +277,12 @@ class Problem(ABC):
     def vertex_values(self) -> Array:
         """(N, m) constraint values of the extreme distributions, one per atom.
 
-        Every constraint is convex in p (linear for LU), so no p exceeds what these reach: they
-        decide ceilings and infeasibility.
+        Every constraint is convex in p where it must reach its threshold, else linear, so no p
+        exceeds what these reach: they decide ceilings and infeasibility.
         """
 
-    @abstractmethod
-    def _dual_value(self, multipliers: Array) -> float: ...
+    def _dual_value(self, multipliers: Array) -> float:
+        return self.dual(multipliers, self.table).value
 
     def _check_support(self) -> None:  # noqa: B027 - a hook
         """Refuse densities on which the problem makes no sense."""
@@ -238,62 +319,72 @@ class Problem(ABC):
         """
         return None
 
+    def at_edge(self, multipliers: Array) -> bool:
+        """Whether training cannot raise these multipliers further."""
+        return False
+
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
         """Which kind of solution `model` is, read off the model and its multipliers."""
         return "regular" if multipliers.any() else "inactive"
 
-    @abstractmethod
-    def primal(self, log_p: Array) -> Primal:
-        """Objective and violations of a distribution on the atoms (log masses), with gradients.
-
-        The problem as it is stated, for searches that must not know of duality.
-        """
-
-    def primal_on(self, held: NDArray[Any]) -> Callable[[Array], Primal]:
-        """`primal` as a function of the log masses of the atoms `held` (mask or indices) alone."""
-        whole = np.full(len(self.atoms.log_weights), -np.inf)
-
-        def primal(log_p: Array) -> Primal:
-            whole[held] = log_p
-            found = self.primal(whole)
-            return found._replace(
-                objective_gradient=found.objective_gradient[held],
-                violation_gradients=found.violation_gradients[held],
-            )
-
-        return primal
-
-    def log_ratio(self, log_p: Array, held: NDArray[Any]) -> Array:
-        """(N,) t = log p/q from log masses where `held` is true, 0 elsewhere."""
-        t = np.zeros(len(log_p))
-        return np.subtract(log_p, self.atoms.log_weights, out=t, where=held)
+    def shortfalls(self, constraints: Any) -> Any:
+        """(..., m) how far constraint values miss their thresholds, in their units; ≤ 0: met."""
+        return self.senses * (self.thresholds - constraints)
 
     def violations(self, constraints: Array) -> Array:
-        """(m,) how far constraint values miss their thresholds, relative to them; ≤ 0: met."""
-        signed: Array = self.sense * (self.thresholds - constraints)
-        return signed / np.where(self.thresholds > 0, self.thresholds, 1.0)
+        """(m,) the same relative to the thresholds."""
+        return self.shortfalls(constraints) / self.scales
 
-    @abstractmethod
-    def contributions(self, log_p: Array) -> Array:
-        """(N, 1 + m) what each atom adds to the objective and to each constraint.
-
-        They are integrals of a function of p at a point, so these sum to `evaluate`.
-        """
-
-    def log_base(self) -> Array | None:
-        """(N,) log masses below which p may not fall, or None."""
-        return None
-
-    def with_thresholds(self, thresholds: Array) -> Problem:
+    def with_thresholds(self, thresholds: Array) -> Self:
         """The same problem with other thresholds, sharing all tables."""
         other = copy(self)
         other.thresholds = thresholds
         return other
 
-    def on(self, retain: Any, compared: Sequence[Any], **changes: Any) -> Problem:
-        """The same problem on other models, in the place of `retain` and of `compared`."""
-        options = {name: getattr(self, name) for name in self.options} | changes
-        return type(self)(retain, compared, self.thresholds, **options)
+    def on(self, retain: Any, compared: Sequence[Any], **changes: Any) -> Self:
+        """The same problem on other models, in the place of `retain` and of `compared`.
+
+        Args:
+            changes: of its options.
+        """
+        other = copy(self)
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, cached_property) and name != "statistics":
+                    other.__dict__.pop(name, None)  # they are of the old models
+        other.retain, other.compared = retain, tuple(compared)
+        other.options = replace(self.options, **changes)
+        if not retain.sampled:
+            other._check_support()
+            other._check_distinct()
+        return other
+
+    @classmethod
+    def restored(
+        cls,
+        retain: Any,
+        compared: Sequence[Any],
+        thresholds: Array,
+        *,
+        forgotten: int,
+        options: dict[str, Any],
+        **functions: Any,
+    ) -> Self:
+        """A problem from what a file keeps of it, checked as a new one is."""
+        made = cls.__new__(cls)
+        made.retain, made.compared, made.forgotten = retain, tuple(compared), forgotten
+        made.options = cls.Options(**options)
+        made._take(**functions)
+        made._check_support()
+        made.thresholds = finite_vector("thresholds", thresholds, made.m, per="constraint")
+        made._check_thresholds()
+        made._check_distinct()
+        return made
+
+    def _take(self, functions: Sequence[Any], senses: Sequence[float]) -> None:
+        """A user's functions and the senses of all constraints, from a file."""
+        if functions:
+            raise ValueError(f"{type(self).__name__} has no functions; the file holds some")
 
     def deeper(self) -> Problem | None:
         """The problem over a larger set, where the answer depends on its edge (FU's floor)."""
@@ -302,6 +393,17 @@ class Problem(ABC):
     def admits(self, model: Any) -> bool:
         """Whether the model lies in the set that the problem ranges over."""
         return True
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this problem from others on the same models, ready for JSON."""
+        functions = [one for one in self.statistics if one.function is not None]
+        return {
+            "problem": type(self).__name__,
+            "options": self.options.identity(),
+            "functions": [content(one) for one in functions],
+            "senses": self.senses.tolist(),
+            "thresholds": self.thresholds.tolist(),
+        }
 
     def _refuse_points(self) -> None:
         for i, model in enumerate(self.forget):
@@ -312,7 +414,7 @@ class Problem(ABC):
                 )
 
     def _refuse_equal(self) -> None:
-        for i in range(self.m):
+        for i in range(self.forgotten):
             if self.thresholds[i] > 0 and _equal(self.atoms.ratios[:, i]):
                 raise ValueError(
                     f"forget[{i}] equals retain: staying close to q and away from q contradict "
@@ -320,11 +422,26 @@ class Problem(ABC):
                 )
 
 
+def registered(name: str) -> type[Problem]:
+    """The formulation of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in REGISTRY:
+        raise ValueError(
+            f"there is no problem called {name!r}: import the module that defines it first; known "
+            f"are {', '.join(sorted(REGISTRY))}"
+        )
+    return REGISTRY[name]
+
+
 def require_problem(problem: Any) -> None:
     """Raise a TypeError unless `problem` is one."""
     if not isinstance(problem, Problem):
         raise TypeError(
-            f"problem must be a ReverseKL, ForwardKL or Likelihood; got {type(problem).__name__}"
+            "problem must be a ReverseKL, ForwardKL, Likelihood or Moments; got "
+            f"{type(problem).__name__}"
         )
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import identity
 from ..errors import Array, SupportError, finite_vector, multiplier_vector
-from ..model import Tilt
+from ..model import Model, Tilt
 from ..newton import Dual
 from ..ratios import LogRatios
 from ..search import Primal, random_starts, search
-from .base import Evaluation, Problem
+from .base import Evaluation
 from .contact import interior_point
 from .difference import DifferenceTable
+from .stated import Stated
 
 FEW = 64  # atoms, up to which a gap is possible and a direct search quick
 WARM_ERROR = 1e-10  # of a start nearby, beyond which the whole path is walked
@@ -24,7 +27,14 @@ MANY, FEWER = 8192, 2048  # cells above which a coarse problem comes first, and 
 DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
 
 
-class ForwardKL(Problem):
+@dataclass(frozen=True)
+class Floor(identity.Options):
+    """The floor T, nats."""
+
+    floor: float = 25.0
+
+
+class ForwardKL(Stated):
     """Forward-KL unlearning (FU): min KL(q‖p) subject to KL(q_i‖p) ≥ b_i and log p/q ≥ −T, in nats.
 
     The optimum is p = (q − Σλ_iq_i)/(1−Λ), eq. (5), while that is positive. Where it is not, p
@@ -54,24 +64,31 @@ class ForwardKL(Problem):
     """
 
     forgets_points = True
-    options = ("floor",)
+    of_p = False
+    Options = Floor
+    options: Floor
     smooth_dual = False  # the floor puts kinks into it
     objective_name = "KL(q‖p)"
     constraint_name = "KL(q_i‖p)"
 
     def __init__(
         self,
-        retain: Any,
+        retain: Model,
         forget: Sequence[Any],
         thresholds: ArrayLike | None = None,
         *,
         relative: ArrayLike | None = None,
         floor: float = 25.0,
     ):
-        self.floor = float(finite_vector("floor", floor, 1, per="problem")[0])
-        if not 0 < self.floor <= DEEPEST_FLOOR:
+        depth = float(finite_vector("floor", floor, 1, per="problem")[0])
+        if not 0 < depth <= DEEPEST_FLOOR:
             raise ValueError(f"floor must lie between 0 and {DEEPEST_FLOOR:g} nats; got {floor!r}")
-        super().__init__(retain, forget, thresholds, relative=relative)
+        super().__init__(retain, forget, thresholds, relative=relative, options=Floor(depth))
+
+    @property
+    def floor(self) -> float:
+        """T, nats."""
+        return self.options.floor
 
     def _check_support(self) -> None:
         for i in range(self.m):
@@ -85,10 +102,12 @@ class ForwardKL(Problem):
     def _check_distinct(self) -> None:
         self._refuse_equal()
 
-    def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
+    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
         """KL(q‖p) and KL(q_i‖p)."""
-        constraints = [other.kl(model, seed=seed) for other in self.forget]
-        return Evaluation.of(self.retain.kl(model, seed=seed), constraints)
+        objective, *constraints = (
+            other.kl(model, seed=seed, samples=samples) for other in (self.retain, *self.forget)
+        )
+        return Evaluation.of(objective, constraints)
 
     @cached_property
     def table(self) -> DifferenceTable:
@@ -142,7 +161,7 @@ class ForwardKL(Problem):
         """KL(q_i‖v_j) of v_j = e^{−T}q + (1 − e^{−T})δ_j, the extreme points of the floored set."""
         return self.table.vertex_values(self.floor)
 
-    def deeper(self) -> Problem:
+    def deeper(self) -> ForwardKL:
         """The same problem with 2T for T: how much of an answer is the floor's doing?"""
         twice = min(2 * self.floor, DEEPEST_FLOOR)
         return self.on(self.retain, self.forget, floor=twice)
@@ -173,8 +192,7 @@ class ForwardKL(Problem):
         log_q, ratios = self.atoms.log_weights[held], self.atoms.ratios[held]
         peaks = [np.where(np.arange(len(held)) == j, 12.0, 0.0) for j in range(len(held))]
         starts = [*peaks, *random_starts(log_q, ratios, 24, np.random.default_rng(0))]
-        scale = np.where(self.thresholds > 0, self.thresholds, 1.0)
-        log_p = search(self.primal_on(held), starts, scale, log_base=log_q - self.floor)[1]
+        log_p = search(self.primal_on(held), starts, self.scales, log_base=log_q - self.floor)[1]
         if log_p is None:
             return None
         t = np.zeros(len(self.atoms.log_weights))

@@ -13,10 +13,13 @@ from ..newton import Dual
 from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
 from .atomic import beyond_one, reverse_primal, solve_edge
-from .base import Evaluation, ExponentialTable, Problem
+from .base import Evaluation, ExponentialTable
+from .stated import Stated
+
+LARGEST_SUM = 0.99  # of multipliers in training: at 1 the Lagrangian has no minimiser
 
 
-class ReverseKL(Problem):
+class ReverseKL(Stated):
     """Reverse-KL unlearning (RU): min KL(p‖q) subject to KL(p‖q_i) ≥ b_i, in nats.
 
     The optimum is p ∝ (q / Πq_i^{λ_i})^{1/(1−Λ)}, Λ = Σλ_i < 1, eq. (2). With strength
@@ -41,6 +44,7 @@ class ReverseKL(Problem):
         (array([0.5]), 0.5)
     """
 
+    composes = True
     objective_name = "KL(p‖q)"
     constraint_name = "KL(p‖q_i)"
 
@@ -56,15 +60,18 @@ class ReverseKL(Problem):
     def _check_distinct(self) -> None:
         self._refuse_equal()
 
-    def evaluate(self, model: Any, *, seed: int = 0) -> Evaluation:
+    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
         """KL(p‖q) and KL(p‖q_i)."""
         kind = model.kind
-        constraints = [model.kl(other, kind=kind, seed=seed) for other in self.forget]
-        return Evaluation.of(model.kl(self.retain, kind=kind, seed=seed), constraints, kind=kind)
+        objective, *constraints = (
+            model.kl(other, kind=kind, seed=seed, samples=samples)
+            for other in (self.retain, *self.forget)
+        )
+        return Evaluation.of(objective, constraints, kind=kind)
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""
-        ratios = atoms.ratios
+        ratios = self.values(atoms)
         if atoms.log_weights.min() == -np.inf:  # p has no mass there either: any number will do
             ratios = np.where(np.isneginf(atoms.log_weights)[:, None], 0.0, ratios)
         return ExponentialTable(atoms.log_weights, ratios)
@@ -161,6 +168,10 @@ class ReverseKL(Problem):
             self.table.log_weights, self.table.statistics, self.thresholds, multipliers, value
         )
         return Tilt(t), multipliers
+
+    def at_edge(self, multipliers: Array) -> bool:
+        """Whether they sum to what training keeps them below."""
+        return float(multipliers.sum()) > 0.999 * LARGEST_SUM
 
     def regime(self, model: Any, multipliers: Array, ok: bool) -> str:
         """boundary: Λ = 1 and solved; atomic: Λ ≥ 1 and a gap is left."""

@@ -13,8 +13,10 @@ import torch
 
 from .. import baselines
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+from ..training.denoising import DataObjective
 from ..training.finetune import BATCH, METHODS
-from ..training.lagrangians import PRIMAL_DUAL, DataObjective, DualOnlyObjective
+from ..training.lagrangians import DualOnlyObjective
+from ..training.objective import primal_dual
 from ..training.tilt import Tilted
 
 PROBLEMS: dict[str, type[Problem]] = {
@@ -83,8 +85,9 @@ class Config:
         _one_of("problem", self.problem, PROBLEMS)
         _one_of("method", self.method, [*METHODS, *BASELINES])
         _one_of("dtype", self.dtype, DTYPES)
-        for name in ("reference", "cap"):
-            if getattr(self, name) is not None and self.problem != "likelihood":
+        own = {one.name for one in fields(PROBLEMS[self.problem].Options)}
+        for name, given in (("reference", self.reference), ("cap", self.cap)):
+            if given is not None and "cap" not in own:
                 raise ValueError(f"{name} is of problem likelihood; {self.problem} has none")
 
     def _read(self, path: Path) -> None:
@@ -135,7 +138,7 @@ class Config:
     @property
     def rows(self) -> int:
         """Of the student's call in a training step: some objectives stack several batches."""
-        goal = OTHERS.get(self.method, PRIMAL_DUAL[PROBLEMS[self.problem]])
+        goal: Any = OTHERS.get(self.method) or primal_dual(PROBLEMS[self.problem])
         batch = self.options.get("batch", BATCH)
         if not issubclass(goal, DataObjective):
             return batch
@@ -143,11 +146,12 @@ class Config:
 
     def made(self, retain: Any, forget: list[Any], reference: Any = None) -> Problem:
         """The problem, on models."""
-        more: dict[str, Any] = {"relative": self.relative}
-        if self.problem == "likelihood":
-            more |= {"statistic": self.statistic, "temperature": self.temperature}
-            more |= {"cap": self.cap, "reference": reference}
-        return PROBLEMS[self.problem](retain, forget, self.thresholds, **more)
+        kind: Any = PROBLEMS[self.problem]
+        own = [one.name for one in fields(kind.Options) if hasattr(self, one.name)]
+        more = {name: getattr(self, name) for name in own}
+        if reference is not None:
+            more["reference"] = reference
+        return kind(retain, forget, self.thresholds, relative=self.relative, **more)
 
 
 def shipped() -> list[str]:

@@ -100,7 +100,7 @@ def parametrisation_gap(
 def lagrangian(problem: Problem, evaluation: Evaluation, multipliers: ArrayLike) -> Estimate:
     """L(p, λ) = objective + λᵀ·violation, from what a model was measured to be, in nats."""
     vector: Array = multiplier_vector(multipliers, problem.m)
-    violation = problem.sense * (problem.thresholds - evaluation.constraints)
+    violation = problem.shortfalls(evaluation.constraints)
     errors = vector * np.asarray(evaluation.constraints_stderr)
     stderr = float(np.sqrt(evaluation.objective_stderr**2 + (errors**2).sum()))
     return Estimate(float(evaluation.objective + vector @ violation), stderr)

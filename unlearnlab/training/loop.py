@@ -8,7 +8,7 @@ stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .draws import Draws
+from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
 from .settings import Settings, enough_memory, make_accelerator
 
@@ -44,17 +45,19 @@ def unconstrained(
     Raises:
         ValueError: it diverged.
     """
-    none = torch.zeros(len(settings.seeds), 0, device=student.device)
-    accelerator = make_accelerator(student.device)
+    none = Multipliers.none(len(settings.seeds), student.device)
     student.requires_grad_(True)
-    loop = Loop(
-        student, objective, settings, nn.Parameter(none), none, torch.neg, accelerator, **options
-    )
-    trained = loop.run()
+    accelerator = make_accelerator(student.device)
+    trained = Loop(student, objective, settings, none, accelerator, **options).run()
     student.requires_grad_(False)
     if trained.diverged:
         raise ValueError(f"training diverged ({trained.diverged}): lower lr (now {settings.lr})")
     return trained
+
+
+def adamw(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """The optimiser of a student, where none is given."""
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4)
 
 
 @dataclass
@@ -64,25 +67,25 @@ class Loop:
     Attributes:
         student: what is trained; parameters may be stacked, (K, ...).
         objective: what a step minimises and a round measures.
-        dual: optimiser of the scaled multipliers, with maximize=True; None keeps them fixed.
-        multipliers: (K, m) λ·scale, a parameter of `dual`.
-        violation: (K, m) constraint values → scaled violations, positive where violated.
-        scale: (K, m) what multipliers are multiplied by for the dual optimiser.
+        dual: the multipliers, and the optimiser that moves them.
+        make_optimizer: of the student, from its parameters; its learning rate follows the course of
+            `rate`. By default AdamW.
+        gradient_hook: called with the parameters before each step of the optimiser, to change their
+            gradients.
         watch: called with this loop after every round, such as to log its history.
     """
 
     student: Any
     objective: Objective
     settings: Settings
-    multipliers: nn.Parameter
-    scale: Tensor
-    violation: Callable[[Tensor], Tensor]
+    dual: Multipliers
     accelerator: Any
-    dual: torch.optim.Optimizer | None = None
     folder: Path | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     progress: bool | None = None
     watch: Callable[[Any], None] | None = None
+    make_optimizer: MakeOptimizer | None = None
+    gradient_hook: Callable[[list[nn.Parameter]], None] | None = None
 
     def __post_init__(self) -> None:
         trained: list[Any] = [self.student, self.objective.extras or nn.Module()]
@@ -90,14 +93,15 @@ class Loop:
         self.trains = bool(self.parameters)
         self.members = len(self.settings.seeds)
         if self.trains:
-            primal = torch.optim.AdamW(self.parameters, lr=self.settings.lr, weight_decay=1e-4)
+            made = self.make_optimizer
+            primal = made(self.parameters) if made else adamw(self.parameters, self.settings.lr)
+            self.rates = [group["lr"] for group in primal.param_groups]
             self.primal = self.accelerator.prepare(primal)
         self.objective.attach(self.student)
         self.average = [p.detach().clone() for p in self.parameters]
         self.history: dict[str, list[Tensor]] = {
             key: [] for key in ("loss", "objective", "constraints", "stderr", "multipliers")
         }
-        self.dual_lr = 0.0 if self.dual is None else self.dual.param_groups[0]["lr"]
         self.round = 0
         self.good: Any = None
 
@@ -144,51 +148,83 @@ class Loop:
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""
         first = self.round * self.each
-        process = self.accelerator.process_index
-        draws = Draws(self.settings.seeds, first, process, part=1, like=self.like)
-        self.objective.begin(self.student, self.lagrange(), draws)
+        draws = self.draws(first, part=1)
+        self.objective.begin(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, min(first + self.each, self.settings.steps)):
-            loss += self.primal_step(step).double().cpu() / self.each
+            loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
-        loss = self.accelerator.reduce(loss.to(self.multipliers), reduction="mean").cpu()
-        total = self.accelerator.reduce(self.objective.tally.total(), reduction="sum")
-        measured = Tally.measured(total)
+        loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
+        measured = self.measured(loss, draws)
         reason = self.trouble(loss, measured)
         if reason:
             return reason
-        self.dual_step(measured)
+        if self.measures and self.dual.problems:
+            project = self.objective.project
+            self.dual.step(measured.constraints, self.rate(first), project)
         self.round += 1
-        now = (loss, *measured, self.lagrange().detach().cpu().double())
+        now = (loss, *measured, self.dual.values().cpu().double())
         for key, value in zip(self.history, now, strict=True):
             self.history[key].append(value.clone())
         return None
 
+    @property
+    def measures(self) -> bool:
+        """Whether this round measures; one that does not repeats what was last measured."""
+        return self.round % self.settings.measure_every == 0
+
+    def measured(self, loss: Tensor, draws: Draws) -> Measured:
+        """What the round saw, on the way and by `measure`; its loss where that is nothing."""
+        if self.measures:
+            with torch.no_grad():
+                self.objective.measure(self.student, self.dual.values(), draws)
+        if self.objective.tally.sums:
+            total = self.accelerator.reduce(self.objective.tally.total(), reduction="sum")
+            return Tally.measured(total)
+        if not self.round or self.measures:
+            none = torch.zeros(self.members, 0, dtype=torch.float64)
+            return Measured(loss, none, none)
+        return Measured(*(self.history[key][-1] for key in ("objective", "constraints", "stderr")))
+
     def primal_step(self, step: int) -> Tensor:
-        """One step of AdamW on the Lagrangian; its (K,) value."""
-        value = torch.zeros(self.members, device=self.multipliers.device)
+        """One step of the optimiser on the Lagrangian; its (K,) value."""
+        value = torch.zeros(self.members, device=self.dual.weights.device)
         count = self.settings.accumulation
         first = 2 + self.accelerator.process_index * count
         for part in range(first, first + count):  # batches in one order, whoever computes them
             draws = Draws(self.settings.seeds, step, part=part, like=self.like)
-            losses = self.objective.losses(self.student, self.lagrange(), draws)
-            while True:
-                with self.accelerator.autocast():  # the forward pass alone
-                    loss = next(losses, None)
-                if loss is None:
-                    break
+            for loss in self.forward(draws):
                 value += loss.detach() / count
                 self.accelerator.backward(loss.sum() / count)
         if not self.trains:
             return value
         self.share_gradients()
-        for group in self.primal.param_groups:
-            group["lr"] = self.settings.lr * self.rate(step)
+        self.objective.hook(self.parameters)
+        if self.gradient_hook is not None:
+            self.gradient_hook(self.parameters)
+        for group, rate in zip(self.primal.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.rate(step)
         self.primal.step()
         self.primal.zero_grad()
         decay = min(self.settings.average, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
         return value
+
+    def forward(self, draws: Draws) -> Iterator[Tensor]:
+        """The losses of a batch, each computed in the precision that accelerate is asked for."""
+        losses = self.objective.losses(self.student, self.dual.values(), draws)
+        done = object()
+        while True:
+            with self.accelerator.autocast():  # the forward pass alone
+                loss: Any = next(losses, done)
+            if loss is done:
+                return
+            yield loss
+
+    def draws(self, step: int, *, part: int) -> Draws:
+        """Random numbers of this process."""
+        process = self.accelerator.process_index
+        return Draws(self.settings.seeds, step, process, part=part, like=self.like)
 
     def share_gradients(self) -> None:
         """Average gradients over processes, and clip them for each member.
@@ -216,23 +252,6 @@ class Loop:
         share = max(0.0, (step - warm) / max(1, total - warm))
         return (step + 1) / warm if step < warm else 0.05 + 0.475 * (1 + math.cos(math.pi * share))
 
-    def dual_step(self, measured: Measured) -> None:
-        """λ ← [λ + step of the dual optimiser]₊, eqs. (30), (34) and (37)."""
-        if self.dual is None:
-            return
-        for group in self.dual.param_groups:  # as the student's: what moves last settles last
-            group["lr"] = self.dual_lr * self.rate(self.round * self.each)
-        self.multipliers.grad = self.violation(measured.constraints).to(self.multipliers)
-        self.dual.step()
-        with torch.no_grad():
-            lagrange = self.lagrange().detach().clone()
-            self.objective.project(lagrange)
-            self.multipliers.copy_(lagrange * self.scale)
-
-    def lagrange(self) -> Tensor:
-        """(K, m) multipliers in the problem's units."""
-        return self.multipliers.detach() / self.scale
-
     @property
     def like(self) -> Tensor:
         """An empty tensor of the samples' dtype and device."""
@@ -255,6 +274,7 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on, copied to the CPU."""
+        dual = self.dual.optimizer
         return checkpoint.to_cpu(
             {
                 "round": self.round,
@@ -262,8 +282,8 @@ class Loop:
                 "average": self.average,
                 # What an optimiser was made with comes back with the optimiser itself.
                 "primal": self.primal.state_dict()["state"] if self.trains else {},
-                "dual": {} if self.dual is None else self.dual.state_dict()["state"],
-                "multipliers": self.multipliers.detach(),
+                "dual": {} if dual is None else dual.state_dict()["state"],
+                "multipliers": self.dual.weights.detach(),
                 "history": self.stacked(),
             }
         )
@@ -276,11 +296,12 @@ class Loop:
                 p.copy_(stored)
             for p, stored in zip(self.average, state["average"], strict=True):
                 p.copy_(stored)
-            self.multipliers.copy_(state["multipliers"])
+            self.dual.weights.copy_(state["multipliers"])
         if self.trains:
             self.primal.load_state_dict(self.primal.state_dict() | {"state": state["primal"]})
-        if self.dual is not None:
-            self.dual.load_state_dict(self.dual.state_dict() | {"state": state["dual"]})
+        dual = self.dual.optimizer
+        if dual is not None:
+            dual.load_state_dict(dual.state_dict() | {"state": state["dual"]})
         self.history = {key: list(values) for key, values in state["history"].items()}
 
     def save(self) -> None:
@@ -301,7 +322,7 @@ class Loop:
             with torch.no_grad():
                 for p, averaged in zip(self.parameters, self.average, strict=True):
                     p.copy_(averaged)
-        return Trained(self.student, self.lagrange().detach().cpu(), self.stacked(), diverged)
+        return Trained(self.student, self.dual.values().cpu().double(), self.stacked(), diverged)
 
     def stacked(self) -> dict[str, Tensor]:
         """The history, a row per round."""

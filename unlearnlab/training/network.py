@@ -157,7 +157,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
             )
         self.mean.copy_(x.mean(0))
         self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
-        known, _ = split_options(settings, lambda: None)
+        known, _ = split_options(settings)
         options = Settings(steps, lr, [seed] * self.members, **known)
         unconstrained(self, Denoising(self, self.members, batch, x), options, progress=progress)
         return self

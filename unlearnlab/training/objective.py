@@ -7,15 +7,17 @@ the student is stacked. Expectations over log-SNR are ½∫(·)dγ = scale·E(·
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import identity
 from ..diffusion.model import DiffusionModel
 from ..errors import Array
+from ..problems import Problem
 from .draws import Draws, Levels
 
 
@@ -52,7 +54,9 @@ class Tally:
 
 
 class Objective(ABC):
-    """A training objective of K students.
+    """A training objective of K students: what a step minimises, and what a round measures.
+
+    It reads a student and never writes to it; parameters move by the loop's optimiser alone.
 
     Args:
         like: a model with the students' shape, schedule, dtype and device.
@@ -60,17 +64,25 @@ class Objective(ABC):
         batch: samples a step, for each member.
 
     Attributes:
+        Options: what the class takes besides, as a frozen dataclass.
+        enforces: whether it asks for the thresholds of its problems, by its multipliers or a pool.
+        adapts: whether dual steps move the multipliers.
+        denoises: whether its minimiser is the denoiser of some distribution.
+        start: (K, m) multipliers, where the objective knows them.
         extras: what is trained beside the student, such as a discriminator, in the same steps; its
             parameters are stacked as the student's are.
+        primal_steps: for each dual step; steps: of a run; dual_lr: of multipliers in nats.
     """
 
-    adapts = False  # whether dual steps move the multipliers
-    denoises = False  # whether its minimiser is the denoiser of some distribution
-    start: Array | None = None  # (K, m) multipliers, where the objective knows them
+    Options: type[identity.Options] = identity.Options
+    enforces = False
+    adapts = False
+    denoises = False
+    start: Array | None = None
     extras: nn.Module | None = None
-    primal_steps = 5  # for each dual step
-    steps = 1500  # primal steps of a run
-    dual_lr = 0.02  # of multipliers in nats
+    primal_steps = 5
+    steps = 1500
+    dual_lr = 0.02
 
     def __init__(self, like: DiffusionModel, members: int, batch: int):
         if batch < 2:
@@ -89,7 +101,16 @@ class Objective(ABC):
 
     @abstractmethod
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """(K,) losses of one primal step; each is differentiated before the next is computed."""
+        """(K,) losses of one primal step; each is differentiated before the next is computed.
+
+        What is computed for a loss anyway may be tallied on the way.
+        """
+
+    def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:  # noqa: B027
+        """Tally what has to be computed for it; called without gradients, not in every round."""
+
+    def hook(self, parameters: Sequence[nn.Parameter]) -> None:  # noqa: B027
+        """Change gradients before a step of the optimiser, such as to mask them."""
 
     def project(self, multipliers: Tensor) -> None:
         """Move multipliers (K, m) back into their domain, in place."""
@@ -106,6 +127,50 @@ class Objective(ABC):
     def gap(self, one: Tensor, other: Tensor) -> Tensor:
         """(K, B) scale·‖one − other‖²: a sample of the integral over log-SNR."""
         return self.levels.scale * self.split((one - other).flatten(1).square().sum(1))
+
+
+class Lagrangian(Objective):
+    """An objective made of K problems that differ in their thresholds alone.
+
+    Args:
+        problems: K of them; batch: samples a step.
+        options: an instance of the class's `Options`; or its fields by name.
+
+    Attributes:
+        reads_forget: whether it cannot do without models to forget.
+    """
+
+    reads_forget = True
+
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        self.options: Any = self.Options(**given) if options is None else options
+        self.problem = problems[0]
+        self.retain, self.forget = self.problem.retain, self.problem.forget
+        if self.reads_forget and not self.forget:
+            raise ValueError(
+                f"{type(self).__name__} needs models to forget; {type(self.problem).__name__} has "
+                "none: use a Likelihood with at_most= and at_least="
+            )
+        super().__init__(self.retain, len(problems), batch)
+
+
+PRIMAL_DUAL: dict[type[Problem], type[Lagrangian]] = {}  # a formulation's own, or its parent's
+
+
+def primal_dual(kind: type[Problem]) -> Callable[..., Any]:
+    """The primal–dual objective of a formulation.
+
+    Raises:
+        TypeError: neither it nor what it derives from has one.
+    """
+    for one in kind.__mro__:
+        if one in PRIMAL_DUAL:
+            return PRIMAL_DUAL[one]
+    raise TypeError(
+        f"method='primal-dual' has no objective for {kind.__name__}: put a `Lagrangian` into "
+        "unlearnlab.training.objective.PRIMAL_DUAL, derive the problem from Moments, or use "
+        "method='tilt'"
+    )
 
 
 class Part:
@@ -163,11 +228,9 @@ class Denoising(Objective):
             Part(part.nonzero()[:, 0], table[:, part]) for part in (~held_out, held_out)
         )
 
-    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
-        """Measure the error on the samples held out."""
-        super().begin(student, multipliers, draws)
-        with torch.no_grad():
-            self.tally.add(self.errors(student, draws, self.held_out)[..., None])
+    def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """The error on the samples held out."""
+        self.tally.add(self.errors(student, draws, self.held_out)[..., None])
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors on samples drawn by their weights."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..diffusion.composed import ComposedModel
 from ..errors import Array
-from ..problems import Evaluation, Likelihood, Problem, ReverseKL
-from .lagrangians import LARGEST_SUM
+from ..problems import Evaluation, Problem
 from .loop import Trained
-from .objective import Objective
 from .status import MISSED, Status, diagnose
+
+HELD_OUT = 10_007  # seed of the samples that judge a student
+WIDEST = 0.1  # standard error of a constraint, relative to its threshold, that still decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,12 @@ class Run:
         multipliers: (m,) at the end.
         history: arrays over rounds: loss (R,), objective (R,), constraints, stderr, multipliers
             (R, m); what the training batches showed, and λ after the round's dual step. Tilt
-            measures no constraints (R, 0); its objective is the error on samples held out.
-        status: converged, violated, saturating, oscillating, plateau or diverged.
-        reason: what in the history says so.
+            measures no constraints (R, 0); its objective is the error on samples held out. Of a
+            method that measures nothing the objective is the loss.
+        status: converged, violated or unresolved, by what the student's own samples say; fixed,
+            where thresholds were not enforced; unchecked, where nothing was measured; or
+            saturating, oscillating, plateau or diverged, by the history.
+        reason: what says so.
         evaluation: objective and constraints of the student on samples of its own, with standard
             errors; None when not asked for.
     """
@@ -60,13 +63,13 @@ class Run:
 
 
 def runs_of(
-    problem: Any,
-    problems: list[Problem],
+    problems: Sequence[Problem],
     trained: Trained,
-    goal: Objective,
-    fixed: bool,
+    *,
+    denoises: bool,
+    enforced: bool,
     evaluate: bool,
-) -> Any:
+) -> list[Run]:
     """One `Run` for each member."""
     students = [trained.student]
     if len(problems) > 1:
@@ -75,61 +78,94 @@ def runs_of(
     for k, (one, student) in enumerate(zip(problems, students, strict=True)):
         history = {key: values[:, k].numpy() for key, values in trained.history.items()}
         multipliers = trained.multipliers[k].numpy()
-        if isinstance(student, ComposedModel):
-            slack = 1 - multipliers.sum()
-            student = ComposedModel(one.retain, one.forget, multipliers / slack)
+        if hasattr(student, "at"):  # nothing was trained: the multipliers are the model
+            student = student.at(multipliers)
         else:
             student.requires_grad_(False)
-            student.denoiser = goal.denoises
-        edge = isinstance(one, ReverseKL) and multipliers.sum() > 0.999 * LARGEST_SUM
-        evaluation = one.evaluate(student, seed=10_007) if evaluate else None
-        status = _status(one, history, evaluation, edge, fixed, trained.diverged)
+            student.denoiser = denoises
+        evaluation = held_out(one, student) if evaluate else None
+        status = _status(one, history, evaluation, enforced, trained.diverged)
         runs.append(Run(one, student, multipliers, history, *status, evaluation))
-    return runs if isinstance(problem, Sequence) else runs[0]
+    return runs
+
+
+def judge(problem: Problem, student: Any) -> Run:
+    """A `Run` of a student that was made elsewhere, judged by its held-out evaluation alone."""
+    evaluation = held_out(problem, student)
+    none = {key: np.zeros((0, problem.m)) for key in ("constraints", "stderr", "multipliers")}
+    history = {key: np.zeros(0) for key in ("loss", "objective")} | none
+    status = judged(problem, evaluation)
+    return Run(problem, student, np.zeros(problem.m), history, *status, evaluation)
+
+
+def held_out(problem: Problem, student: Any) -> Evaluation:
+    """The student on samples of its own; on four times as many where those leave a doubt."""
+    found = problem.evaluate(student, seed=HELD_OUT)
+    if (_doubts(problem, found) > WIDEST).any():
+        found = problem.evaluate(student, seed=HELD_OUT, samples=4 * student.effort.draws)
+    return found
+
+
+def judged(problem: Problem, evaluation: Evaluation) -> Status:
+    """Converged, violated or unresolved, by constraints that were measured on held-out samples.
+
+    Each must hold within 5 % of its threshold or two standard errors, and be known to 10 % of it.
+    """
+    missed = problem.shortfalls(evaluation.constraints)
+    doubts, errors = _doubts(problem, evaluation), np.asarray(evaluation.constraints_stderr)
+    slack = np.maximum(MISSED * _sizes(problem), 2 * errors)
+    if (missed > slack).any():
+        i = int(np.argmax(missed - slack))
+        return Status(
+            "violated",
+            f"the student's own samples miss constraint {i} by {missed[i]:.3g}, whatever training "
+            "saw",
+        )
+    if (doubts > WIDEST).any():
+        i = int(np.argmax(doubts))
+        return Status(
+            "unresolved",
+            f"constraint {i} is {evaluation.constraints[i]:.3g}, with an error of "
+            f"{doubts[i]:.0%} of its threshold",
+        )
+    return Status("converged", "the constraints hold on the student's own samples")
+
+
+def _sizes(problem: Problem) -> Array:
+    """(m,) sizes of the thresholds; of those at 0, the unit of their multipliers."""
+    b = np.abs(problem.thresholds)
+    return np.where(b > 0, b, problem.multiplier_scale)
+
+
+def _doubts(problem: Problem, evaluation: Evaluation) -> Array:
+    """(m,) standard errors relative to the thresholds, of constraints that ask for something."""
+    errors = np.asarray(evaluation.constraints_stderr) / _sizes(problem)
+    return np.where((problem.thresholds == 0) & (problem.sense > 0), 0.0, errors)
 
 
 def _status(
     problem: Problem,
     history: dict[str, Array],
     evaluation: Evaluation | None,
-    edge: bool,
-    fixed: bool,
+    enforced: bool,
     diverged: str | None,
 ) -> Status:
-    if not history["constraints"].size and diverged is None:
-        return _tilt_status(problem, evaluation)
-    violations = problem.sense * (problem.thresholds - history["constraints"])
-    scale = problem.thresholds if isinstance(problem, Likelihood) else 1.0
-    status = diagnose(
-        violations,
-        history["stderr"],
-        history["multipliers"] * scale,
-        problem.thresholds,
-        at_edge=edge,
-        fixed=fixed,
-        diverged=diverged,
-    )
-    if status.name == "converged" and not fixed and evaluation is not None:
-        return _held_out(problem, evaluation, status)
-    return status
-
-
-def _tilt_status(problem: Problem, evaluation: Evaluation | None) -> Status:
-    """Tilt asks nothing of the constraints in training: its evaluation tells."""
+    if diverged is not None:
+        return Status("diverged", diverged)
+    if not enforced:
+        return Status("fixed", "thresholds were not enforced")
+    measured = history["constraints"].shape[-1] == problem.m
+    if measured:
+        scale = problem.multiplier_scale
+        status = diagnose(
+            problem.shortfalls(history["constraints"]),
+            history["stderr"],
+            history["multipliers"] * scale,
+            _sizes(problem),
+            at_edge=problem.at_edge(history["multipliers"][-1]),
+        )
+        if status.name != "settled":
+            return status
     if evaluation is None:
-        return Status("converged", "not evaluated: the constraints are the pool's")
-    met = Status("converged", "the student meets the constraints within their errors")
-    return _held_out(problem, evaluation, met)
-
-
-def _held_out(problem: Problem, evaluation: Evaluation, met: Status) -> Status:
-    """`met`, unless samples of the student itself miss a threshold."""
-    missed = problem.sense * (problem.thresholds - evaluation.constraints)
-    slack = np.maximum(MISSED * problem.thresholds, 3 * np.asarray(evaluation.constraints_stderr))
-    if not (missed > slack).any():
-        return met
-    i = int(np.argmax(missed - slack))
-    return Status(
-        "violated",
-        f"the student's own samples miss constraint {i} by {missed[i]:.3g}, whatever training saw",
-    )
+        return Status("unchecked", "the student was not evaluated")
+    return judged(problem, evaluation)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from inspect import signature
 from typing import Any
 
 import torch
 
+from .. import identity
 from ..diffusion.schedule import whole
 
 
@@ -26,6 +26,7 @@ class Settings:
         average: decay of the exponential moving average that the run returns; 0 for none.
         clip: largest gradient norm of each member; None for none.
         save_every: rounds between checkpoints.
+        measure_every: rounds between measurements; each is followed by a dual step.
         seeds: one for each member.
     """
 
@@ -38,9 +39,10 @@ class Settings:
     warmup: float = 0.05
     clip: float | None = 1.0
     save_every: int = 20
+    measure_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulation", "save_every"):
+        for name in ("steps", "accumulation", "save_every", "measure_every"):
             whole(name, getattr(self, name), 1)
         if self.primal_steps is not None:
             whole("primal_steps", self.primal_steps, 1)
@@ -54,18 +56,17 @@ class Settings:
 
 
 def split_options(
-    given: dict[str, Any], make: Callable[..., Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`given` in two: what `Settings` takes, and what `make` takes by keyword."""
+    given: dict[str, Any], options: type[identity.Options] = identity.Options
+) -> tuple[dict[str, Any], Any]:
+    """`given` in two: what `Settings` takes, and an objective's `options`."""
     settings = {one.name for one in fields(Settings)} - {"steps", "lr", "seeds"}
-    parameters = signature(make).parameters.values()
-    own = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+    own = {one.name for one in fields(options)}
     for name in given:
         if name not in settings | own:
             known = ", ".join(sorted(settings | own))
             raise TypeError(f"unknown setting {name!r}; settings are {known}")
     first = {name: value for name, value in given.items() if name in settings}
-    return first, {name: value for name, value in given.items() if name in own}
+    return first, options(**{name: value for name, value in given.items() if name in own})
 
 
 def make_accelerator(device: torch.device) -> Any:

@@ -1,4 +1,4 @@
-"""What a run's history says of it: six states, each with a sentence to act on."""
+"""The states of a run, each with a sentence to act on, and what its history says of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy as np
 from ..errors import Array
 
 ADVICE = {
-    "converged": "constraints hold within their errors and the multipliers have settled",
+    "converged": "constraints hold on held-out samples, within 5 % or two standard errors",
+    "unresolved": "held-out samples are too few to tell whether a constraint holds: evaluate on "
+    "more of them",
+    "fixed": "multipliers or weights were fixed beforehand; read the evaluation for what became of "
+    "the constraints",
+    "unchecked": "nothing was measured on held-out samples: run with evaluate=True",
     "violated": "a constraint is missed at the end: train longer, raise dual_lr, or start from the "
     "multipliers of solve()",
     "saturating": "a multiplier sits at the edge of its domain: the thresholds ask for more than "
@@ -48,10 +53,8 @@ def diagnose(
     thresholds: Array,
     *,
     at_edge: bool = False,
-    fixed: bool = False,
-    diverged: str | None = None,
 ) -> Status:
-    """The status of a run from its last third.
+    """What the last third of a run says: what is wrong with it, or `settled`.
 
     Args:
         violations: (R, m) signed: positive where a constraint was missed.
@@ -59,13 +62,7 @@ def diagnose(
         multipliers: (R, m), in nats: λ of RU and FU, λ·b of LU.
         thresholds: (m,).
         at_edge: whether the last multipliers touch the edge of their domain.
-        fixed: whether they were held fixed: then nothing is asked of the constraints.
-        diverged: why the run was stopped, if it was.
     """
-    if diverged is not None:
-        return Status("diverged", diverged)
-    if fixed:
-        return Status("converged", "fixed multipliers: the thresholds were not enforced")
     rounds = len(violations)
     if rounds < FEWEST:
         return Status("violated", f"only {rounds} rounds: too few to tell")
@@ -76,7 +73,7 @@ def diagnose(
         or (Status("saturating", "a multiplier is at the edge of its domain") if at_edge else None)
         or _moving(seen)
         or _overshot(seen)
-        or Status("converged", "constraints within their errors")
+        or Status("settled", "constraints within their errors")
     )
 
 

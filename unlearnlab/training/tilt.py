@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import identity
 from ..diffusion.quadrature import predict
 from ..dual import solve, warn_if_few
 from ..problems import Problem
@@ -16,6 +18,13 @@ from .draws import Draws
 from .objective import Denoising, Part
 
 KNOWN = 2048  # samples of a pool, at most, that make E_q[p/q|x_t]
+
+
+@dataclass(frozen=True)
+class Options(identity.Options):
+    """How many samples a pool has."""
+
+    pool: int = 16384
 
 
 class Tilted(Denoising):
@@ -33,13 +42,15 @@ class Tilted(Denoising):
     it has to be large enough to have several samples near x_t where p and q part.
 
     Points are drawn from ½(p + q). A tenth of the pool is held out to measure E_p‖ε − ε̂_θ‖².
-
-    Args:
-        pool: how many samples.
     """
 
-    def __init__(self, problems: Sequence[Problem], batch: int, *, pool: int = 16384):
+    Options = Options
+    enforces = True
+
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        self.options: Any = self.Options(**given) if options is None else options
         retain = problems[0].retain
+        pool = self.options.pool
         on_pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
         solutions = [solve(one.on(on_pool, others)) for one in problems]
         for found in solutions:

@@ -12,7 +12,7 @@ from .. import plot
 from ..errors import finite_vector
 from ..lyapunov import VIOLATION, Comb, average, lyapunov_split
 from ..model import kl
-from ..problems import ForwardKL, Problem
+from ..problems import Stated
 from ..problems.base import Evaluation
 from .explorer import Explorer, blank, require_line, slider, wipe
 
@@ -39,7 +39,7 @@ class CombExplorer(Explorer):
     label = "CombExplorer: run this cell to drag θ."
     size = (9.0, 4.0)
 
-    def __init__(self, p: Any, p_prime: Any, problem: Problem, *, theta: float = 0.5):
+    def __init__(self, p: Any, p_prime: Any, problem: Stated, *, theta: float = 0.5):
         at = float(finite_vector("theta", theta, 1, per="comb")[0])
         if not 0.02 <= at <= 0.98:
             raise ValueError(f"theta must lie between 0.02 and 0.98; got {theta!r}")
@@ -85,7 +85,7 @@ class CombExplorer(Explorer):
             f"{'breaks' if worst[0] > VIOLATION else 'meets'} the threshold "
             f"{problem.thresholds[0]:.4g}."
         )
-        if not isinstance(problem, ForwardKL):  # KL(·‖q) is −entropy + something linear
+        if problem.of_p:  # KL(p‖·) is −entropy + something linear
             terms = [float(kl(one, comb.average)) for one in self._pair]
             lost = share * terms[0] + (1 - share) * terms[1]
             said += f" The Jensen–Shannon term of p and p′ is {lost:.3g} nats."

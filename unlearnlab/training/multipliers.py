@@ -1,0 +1,112 @@
+"""The multipliers of a training run, and the optimiser that moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from ..errors import Array, finite_vector
+from ..problems import Problem
+
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Multipliers:
+    """λ (K, m) of K problems, moved in units of nats: the optimiser sees λ·scale.
+
+    Args:
+        problems: K of them.
+        start: (K, m) λ ≥ 0.
+        device: of the student.
+        dual_lr: η of λ ← [λ + η·violation]₊; 0 keeps λ fixed.
+        make: instead, any torch optimiser made from the parameters, with maximize=True.
+        adapts: whether they move at all.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        start: Array,
+        device: Any,
+        *,
+        dual_lr: float,
+        make: MakeOptimizer | None = None,
+        adapts: bool = True,
+    ):
+        self.problems = list(problems)
+        scale = np.stack([one.multiplier_scale for one in problems])
+        # The dual step is taken in float32 where a device has no wider numbers.
+        self.scale = torch.tensor(scale, device=device, dtype=_widest(device))
+        self.weights = nn.Parameter(torch.tensor(start).to(self.scale) * self.scale)
+        self.optimizer = _dual(self.weights, dual_lr, make) if adapts else None
+        self.lr = 0.0 if self.optimizer is None else self.optimizer.param_groups[0]["lr"]
+
+    @classmethod
+    def none(cls, members: int, device: Any) -> Multipliers:
+        """Of objectives that have no problem."""
+        empty = cls.__new__(cls)
+        empty.problems, empty.optimizer, empty.lr = [], None, 0.0
+        empty.scale = torch.ones(members, 0, device=device)
+        empty.weights = nn.Parameter(torch.zeros(members, 0, device=device))
+        return empty
+
+    def values(self) -> Tensor:
+        """(K, m) λ, in the problems' units."""
+        return self.weights.detach() / self.scale
+
+    def step(self, constraints: Tensor, rate: float, project: Callable[[Tensor], None]) -> None:
+        """λ ← [λ + step of the optimiser]₊, eqs. (30), (34) and (37).
+
+        Args:
+            constraints: (K, m) values of the students.
+            rate: of the learning rate: as the student's, because what moves last settles last.
+            project: back into the domain of λ, in place.
+        """
+        if self.optimizer is None:
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * rate
+        rows = zip(self.problems, constraints.numpy(), strict=True)
+        missed = np.stack([one.shortfalls(values) for one, values in rows])
+        self.weights.grad = torch.tensor(missed).to(self.scale) / self.scale
+        self.optimizer.step()
+        with torch.no_grad():
+            values = self.values().clone()
+            project(values)
+            self.weights.copy_(values * self.scale)
+
+
+def starting(multipliers: ArrayLike | None, members: int, m: int) -> Array:
+    """(K, m) multipliers to begin with."""
+    given = np.asarray(0.0 if multipliers is None else multipliers, dtype=np.float64)
+    if given.ndim == 2 and given.shape != (members, m):
+        raise ValueError(f"multipliers must have shape {(members, m)}; got {given.shape}")
+    rows = given if given.ndim == 2 else [given] * members
+    table = np.stack([finite_vector("multipliers", row, m, per="constraint") for row in rows])
+    if (table < 0).any():
+        raise ValueError(f"multipliers must not be negative; got {table.tolist()}")
+    return table
+
+
+def _dual(
+    weights: nn.Parameter, dual_lr: float, make: MakeOptimizer | None
+) -> torch.optim.Optimizer | None:
+    if make is None:
+        if not dual_lr >= 0:
+            raise ValueError(f"dual_lr must not be negative; got {dual_lr!r}")
+        return torch.optim.SGD([weights], lr=dual_lr, maximize=True) if dual_lr else None
+    optimizer = make([weights])
+    if not all(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError(
+            f"dual_optimizer must maximise: make {type(optimizer).__name__} with maximize=True"
+        )
+    return optimizer
+
+
+def _widest(device: Any) -> torch.dtype:
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
