@@ -16,6 +16,7 @@ from torch import nn
 
 from ..diffusion.composed import ComposedModel
 from ..diffusion.model import DiffusionModel, require_comparable, require_family
+from ..diffusion.precision import widest
 from ..errors import Array, finite_vector
 from ..problems import Likelihood, Problem, ReverseKL, require_problem
 from . import checkpoint
@@ -106,7 +107,7 @@ def finetune(
     # LU's multipliers have units of nats/b: the dual optimiser sees λ·b and relative violations.
     scale = thresholds if isinstance(first, Likelihood) else torch.ones_like(thresholds)
     device = first.retain.device
-    weights = nn.Parameter((torch.tensor(start) * scale).to(device))
+    weights = nn.Parameter((torch.tensor(start) * scale).to(device, widest(device)))
     eta = goal.dual_lr if dual_lr is None else dual_lr
     dual = _dual(weights, eta, dual_optimizer) if goal.adapts else None
 
@@ -118,7 +119,7 @@ def finetune(
         goal,
         how,
         weights,
-        scale.to(device),
+        scale.to(weights),
         violation,
         accelerator or make_accelerator(device),
         dual,
@@ -204,7 +205,7 @@ class _Composed(ComposedModel, nn.Module):
 
 def _start(multipliers: ArrayLike | None, members: int, m: int) -> Array:
     """(K, m) multipliers to begin with."""
-    given = np.asarray(0.0 if multipliers is None else multipliers, dtype=np.float64)
+    given = np.asarray(0.0 if multipliers is None else checkpoint.to_cpu(multipliers), np.float64)
     if given.ndim == 2 and given.shape != (members, m):
         raise ValueError(f"multipliers must have shape {(members, m)}; got {given.shape}")
     rows = given if given.ndim == 2 else [given] * members

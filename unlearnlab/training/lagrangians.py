@@ -87,7 +87,7 @@ class DualOnlyObjective(ReverseKLObjective):
 
     def begin(self, student: ComposedModel, multipliers: Tensor, draws: Draws) -> None:
         """Compose at u = λ/(1 − Λ), and sample."""
-        student.guidance = (multipliers[0] / (1 - multipliers[0].sum())).double().cpu().numpy()
+        student.guidance = (multipliers[0] / (1 - multipliers[0].sum())).cpu().double().numpy()
         super().begin(student, multipliers, draws)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:

@@ -149,7 +149,7 @@ class Loop:
         self.objective.begin(self.student, self.lagrange(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, min(first + self.each, self.settings.steps)):
-            loss += self.primal_step(step).double().cpu() / self.each
+            loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.multipliers), reduction="mean").cpu()
         total = self.accelerator.reduce(self.objective.tally.total(), reduction="sum")
@@ -301,7 +301,7 @@ class Loop:
             with torch.no_grad():
                 for p, averaged in zip(self.parameters, self.average, strict=True):
                     p.copy_(averaged)
-        return Trained(self.student, self.lagrange().detach().cpu(), self.stacked(), diverged)
+        return Trained(self.student, self.lagrange().cpu().double(), self.stacked(), diverged)
 
     def stacked(self) -> dict[str, Tensor]:
         """The history, a row per round."""
