@@ -40,7 +40,8 @@ def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) ->
     try:
         if isinstance(value, str | bytes):
             raise TypeError
-        vector = np.asarray(value, dtype=np.float64)
+        detach = getattr(value, "detach", None)  # of a tensor, on whatever device
+        vector = np.asarray(value if detach is None else detach().cpu(), dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be numbers, one per {per}; got {value!r}") from None
     if vector.ndim == 0:
