@@ -31,6 +31,9 @@ class Away(torch.Tensor):
     def __repr__(self):
         return f"Away({self.here})"
 
+    def __format__(self, how):
+        return format(self.cpu(), how)
+
     def tolist(self):
         return self.cpu().tolist()
 
