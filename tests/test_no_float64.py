@@ -16,6 +16,14 @@ from test_device import (  # noqa: F401  collected here again, with the device b
     test_samples_of_a_distribution_may_lie_anywhere,
     test_solve_on_a_pool,
 )
+from test_device_pipelines import (  # noqa: F401
+    here,
+    runs,
+    test_a_student_trains_as_on_a_cpu,
+    test_latents_and_pictures_are_those_of_a_cpu,
+    test_the_tiny_pipeline_can_be_trained_there,
+    there,
+)
 from test_device_training import (  # noqa: F401
     test_a_model_on_the_cpu_trains_after_one_elsewhere,
     test_a_seed_gives_the_same_run_as_on_a_cpu,
