@@ -15,6 +15,7 @@ part() {  # part NAME COMMAND...: run it, show and keep what it prints, remember
     name=$1
     shift
     echo "== $name: $*"
+    echo "cut off" > "$folder/$name.status"
     { "$@" 2>&1; echo "$?" > "$folder/$name.status"; } | tee "$folder/$name.txt"
     echo "== $name ended with $(cat "$folder/$name.status")"
     test "$(cat "$folder/$name.status")" = 0 || failed=1
