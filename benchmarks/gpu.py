@@ -1,8 +1,9 @@
 """Seconds and memory at the size of Stable Diffusion: `python -m benchmarks.gpu`, with CUDA.
 
 The networks are built from their published configurations with random weights; nothing is
-downloaded. It is made to take less than eight minutes, and writes `results/gpu.json`; then
-`python -m benchmarks.run table` puts it into the README.
+downloaded. It is made to take less than eight minutes, and writes `results/gpu.json` after every
+row: a run that is cut off leaves what it had. Then `python -m benchmarks.run table` puts it into
+the README.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from unlearnlab.stable_diffusion import tiny
 RESULT = ROOT / "benchmarks" / "results" / "gpu.json"
 SOURCES = (
     "unlearnlab/diffusion/*.py",
+    "unlearnlab/training/*.py",
     "unlearnlab/stable_diffusion/*.py",
     "benchmarks/backpropagation.py",
     "benchmarks/gpu.py",
@@ -55,7 +57,9 @@ UNETS: dict[str, dict[str, Any]] = {
         "up_block_types": ("CrossAttnUpBlock2D",) * 3,
     },
 }
+CUT_OFF = "cut off: what is missing was not measured"
 Row = tuple[str, str, str, bool | None]
+Found = dict[str, dict[str, dict[str, float] | str]]
 
 
 def unet(name: str) -> Any:
@@ -81,20 +85,31 @@ def around(network: Any, device: str, dtype: torch.dtype) -> ul.TextToImage:
 
 
 def measure(
-    network: Any, device: str, dtype: torch.dtype, *, steps: int = STEPS, repeats: int = 3
-) -> dict[str, dict[str, dict[str, float] | str]]:
-    """Every method on one UNet: seconds of a primal and a dual step, and GiB at its height."""
+    network: Any,
+    device: str,
+    dtype: torch.dtype,
+    *,
+    steps: int = STEPS,
+    repeats: int = 3,
+    keep: Callable[[Found], None] = lambda found: None,
+) -> Found:
+    """Every method on one UNet: seconds of a primal and a dual step, and GiB at its height.
+
+    `keep` is called with all that has been found after every method.
+    """
     pipeline = around(network, device, dtype)
-    return {
-        variant: {name: timed(pipeline, method, steps, repeats) for name, method in methods.items()}
-        for variant, methods in METHODS.items()
-    }
+    found: Found = {variant: {} for variant in METHODS}
+    for variant, methods in METHODS.items():
+        for name, method in methods.items():
+            found[variant][name] = timed(pipeline, method, steps, repeats)
+            keep(found)
+    return found
 
 
 def timed(
     pipeline: ul.TextToImage, method: Any, steps: int, repeats: int
 ) -> dict[str, float] | str:
-    """One method, from a fresh student; "does not fit" where memory runs out."""
+    """One method, from a fresh student; why there is no time, where there is none."""
     # What does not fit is freed when its frames are, after the exception has been handled.
     gc.collect()
     if pipeline.device.type == "cuda":
@@ -108,6 +123,8 @@ def timed(
             taken.append(clocked(lambda: one_round(loop), pipeline.device))
     except MemoryError:
         return "does not fit"
+    except RuntimeError as error:  # the other methods are measured all the same
+        return f"failed: {str(error).splitlines()[0]:.80}"
     return {"seconds": statistics.median(taken), "GiB": peak}
 
 
@@ -134,12 +151,13 @@ def rows(stored: dict[str, Any]) -> list[Row]:
     """Rows of the table."""
     if not stored["result"]:
         return [("all of it", "", stored["note"], None)]
-    return [
+    found = [
         (f"{network}, {variant}: {name}", "", shown(found), None)
         for network, variants in stored["result"].items()
         for variant, methods in variants.items()
         for name, found in methods.items()
     ]
+    return [*found, ("the rest", "", stored["note"], None)] if stored["note"] else found
 
 
 def shown(found: dict[str, float] | str) -> str:
@@ -157,13 +175,19 @@ def main() -> None:
     stored: dict[str, Any] = {
         "key": code_key(*SOURCES),
         "provenance": packages | device,
-        "note": "",
+        "note": CUT_OFF,
         "result": {},
     }
     for name in UNETS:
-        stored["result"][name] = measure(unet(name), "cuda", torch.bfloat16)
-        print(f"{name}: {stored['result'][name]}", flush=True)
-        write_json(RESULT, stored)
+
+        def keep(found: Found, name: str = name) -> None:
+            stored["result"][name] = found
+            write_json(RESULT, stored)
+            print(f"{name}: {found}", flush=True)
+
+        measure(unet(name), "cuda", torch.bfloat16, keep=keep)
+    stored["note"] = ""
+    write_json(RESULT, stored)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The benchmarks of rung 3: what is compared is comparable, and the GPU's runs on a CPU."""
 
+import json
 import math
 
 import pytest
 import torch
 
 from benchmarks import backpropagation, gpu, run, stable_diffusion
+from benchmarks.backpropagation import METHODS
 from unlearnlab.stable_diffusion import tiny
 from unlearnlab.stable_diffusion.prompt import Prompt
 from unlearnlab.training.draws import Draws
@@ -93,8 +95,51 @@ def test_what_does_not_fit_is_a_result(monkeypatch):
     monkeypatch.setattr(backpropagation.Backpropagation, "losses", full)
     pipeline = stable_diffusion.untrained()
     assert gpu.timed(pipeline, backpropagation.Backpropagation, 3, 1) == "does not fit"
-    rows = gpu.rows({"result": {"a UNet": {"with likelihood": {"ours": "does not fit"}}}})
-    assert rows == [("a UNet, with likelihood: ours", "", "does not fit", None)]
+    found = {"a UNet": {"with likelihood": {"ours": "does not fit"}}}
+    row = ("a UNet, with likelihood: ours", "", "does not fit", None)
+    assert gpu.rows({"result": found, "note": ""}) == [row]
+    cut_off = gpu.rows({"result": found, "note": gpu.CUT_OFF})
+    assert cut_off == [row, ("the rest", "", gpu.CUT_OFF, None)]
+
+
+def test_what_fails_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(backpropagation.Loop, "attempted", lambda loop: "round 0: not finite")
+    found = gpu.timed(stable_diffusion.untrained(), backpropagation.Shortcut, 3, 1)
+    assert found == "failed: round 0: not finite"
+
+
+def test_every_row_is_kept_as_it_comes(tmp_path, monkeypatch):
+    """Cut off after each row in turn, the file holds the rows until then, and says so."""
+    rows = [(variant, name) for variant in METHODS for name in METHODS[variant]]
+    monkeypatch.setattr(gpu, "UNETS", {"tiny": {}})
+    monkeypatch.setattr(gpu, "RESULT", tmp_path / "gpu.json")
+    monkeypatch.setattr(gpu, "unet", lambda name: tiny.unet(0))
+    monkeypatch.setattr(gpu, "around", lambda *how: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    for last in range(1, len(rows) + 2):
+        timed = iter(range(1, last))
+
+        def cut(*how, timed=timed):
+            number = next(timed, None)
+            if number is None:
+                raise KeyboardInterrupt
+            return {"seconds": number, "GiB": 1.0}
+
+        monkeypatch.setattr(gpu, "timed", cut)
+        if last <= len(rows):
+            with pytest.raises(KeyboardInterrupt):
+                gpu.main()
+        else:
+            gpu.main()
+        if last == 1:
+            assert not gpu.RESULT.exists()
+            continue
+        stored = json.loads(gpu.RESULT.read_text())
+        assert stored["note"] == ("" if last > len(rows) else gpu.CUT_OFF)
+        assert stored["provenance"]["device"] == "a card"
+        kept = [(v, name) for v, found in stored["result"]["tiny"].items() for name in found]
+        assert kept == rows[: last - 1]
 
 
 def test_the_published_sizes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -24,13 +25,21 @@ def provenance(*packages: str) -> dict[str, Any]:
             (x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), model
         )
     names = ("unlearnlab", "numpy", "scipy", "torch", *packages)
-    versions = {name: importlib.metadata.version(name) for name in names}
+    versions = {name: version(name) for name in names}
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{model}, {os.cpu_count()} cores, {platform.system()}",
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def version(package: str) -> str:
+    """Of a package, also where it lies on the path without having been installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(importlib.import_module(package).__version__)
 
 
 PEOPLE = {"plot", "teaching", "metrics", "images", "data_unlearning"}  # no solver reads them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,18 @@ class SupportError(ValueError):
     """A density is zero where the problem needs it to be positive."""
 
 
+@singledispatch
+def numbers(value: Any) -> Array:
+    """`value` as float64; rungs register their own kinds, such as tensors on a device."""
+    return np.asarray(value, dtype=np.float64)
+
+
 def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) -> Array:
     """`value` as a finite float64 vector of length `size`; one number is repeated."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError
-        vector = np.asarray(value, dtype=np.float64)
+        vector = numbers(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be numbers, one per {per}; got {value!r}") from None
     if vector.ndim == 0:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion import DiffusionModel
+from .diffusion.precision import widest
 from .diffusion.sampling import chain, unfold
 from .diffusion.schedule import whole
 from .estimate import Estimate
@@ -48,8 +49,9 @@ def features(images: Tensor, descriptor: nn.Module) -> Tensor:
         raise ValueError(
             f"images must be finite and of shape (n, C, H, W); got {tuple(images.shape)}"
         )
+    own = next(descriptor.parameters(), images).device
     with torch.no_grad():
-        return torch.cat([descriptor(part) for part in images.split(AT_ONCE)])
+        return torch.cat([descriptor(part) for part in images.to(own).split(AT_ONCE)])
 
 
 def kernel_distance(
@@ -98,10 +100,8 @@ class _Features(nn.Module):
 
 def similarity(images: Tensor, reference: Tensor, descriptor: nn.Module) -> Tensor:
     """(n, r) cosine similarity of the features of each image to those of each reference."""
-    own, others = (
-        nn.functional.normalize(features(x, descriptor).double(), dim=1)
-        for x in (images, reference)
-    )
+    found = [features(x, descriptor) for x in (images, reference)]
+    own, others = (nn.functional.normalize(f.to(widest(f.device)), dim=1) for f in found)
     return own @ others.T
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import map_blocks
-from .errors import Array
+from .errors import Array, numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class LogRatios:
 @singledispatch
 def measured(points: Any, function: Callable[[Any], Any]) -> Array:
     """(N,) float64 values of a function at points; rungs register their own kinds of points."""
-    return np.asarray(function(points), dtype=np.float64)
+    return numbers(function(points))
 
 
 class TiltedMoments(NamedTuple):

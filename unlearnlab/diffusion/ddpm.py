@@ -112,7 +112,8 @@ class DDPM(DiffusionModel, nn.Module):
         if self.classes and labels is None:
             label = self.classes if self.label is None else self.label
             labels = torch.full((len(x_t),), label, device=x_t.device)
-        return self.unet(x_t, t, class_labels=labels).sample
+        known = None if labels is None else labels.to(x_t.device)
+        return self.unet(x_t, t, class_labels=known).sample
 
     def require_samples(self, name: str, x: Any) -> None:
         """Refuse images of another size, or outside [−1, 1]."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import sampling
 from .model import DiffusionModel
+from .precision import widest
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class DiffusedMixture(DiffusionModel):
     """A Gaussian mixture under noising: its noise prediction and its density are exact.
 
     At time t the mixture is Σ_j π_j N(α_tμ_j, α_t²Σ_j + σ_t²I), so ε̂ = −σ_t ∇log p_t is a
-    responsibility-weighted sum. It is computed in float64 and returned in `dtype`.
+    responsibility-weighted sum. It is computed in float64, where the device has it, and returned in
+    `dtype`.
 
     Args:
         mixture: the distribution of the clean samples.
@@ -47,7 +49,7 @@ class DiffusedMixture(DiffusionModel):
         variances, axes = np.linalg.eigh(mixture.covariances)
 
         def held(array: Any) -> Tensor:
-            return torch.tensor(array, dtype=torch.float64, device=self.device)
+            return torch.tensor(array, dtype=widest(self.device), device=self.device)
 
         self._means, self._axes, self._variances = map(held, (mixture.means, axes, variances))
         self._log_weights = held(mixture.weights).log()
@@ -74,7 +76,7 @@ class DiffusedMixture(DiffusionModel):
     def _rows(self, name: str, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.dim:  # else it would be broadcast
             raise ValueError(f"{name} must have shape (n, {self.dim}); got {tuple(x.shape)}")
-        return x.double()
+        return x.to(self.device, widest(self.device))
 
     def exact_draws(self, n: int, *, seed: int, quasi: bool) -> Tensor:
         """Draws of the mixture itself."""
@@ -86,7 +88,7 @@ class DiffusedMixture(DiffusionModel):
 
     def _quasi_draws(self, n: int, seed: int) -> Tensor:
         """One quasi-random number picks the component, the others the point in it."""
-        z = sampling.quasi_normal(n, self.dim + 1, seed).to(self.device)
+        z = sampling.quasi_normal(n, self.dim + 1, seed).to(self._means)
         edges = torch.cumsum(self._log_weights.exp(), 0)[:-1]
         j = torch.searchsorted(edges, torch.special.ndtr(z[:, 0].contiguous()))
         along = z[:, 1:] * self._variances[j].sqrt()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..density.exact import ExactModel
-from ..errors import Array
+from ..errors import Array, numbers
 from ..estimate import Estimate
 from ..ratios import LogRatios, log_sum_exp, measured
 from . import quadrature
@@ -49,11 +49,9 @@ def _(points: Samples, function: Callable[[Any], Any]) -> Array:
     return np.concatenate(parts)
 
 
-def numbers(values: Any) -> Array:
-    """Float64 numbers of a tensor on any device, or of what NumPy takes."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64)
+@numbers.register
+def _(values: Tensor) -> Array:
+    return values.detach().cpu().double().numpy()
 
 
 class AtomTables:
@@ -116,6 +114,7 @@ def tabulate(
     require_family(retain, others)
     names = ["retain", *(f"forget[{i}]" for i in range(len(others)))]
     require_density(names, [retain, *others])
+    x = x.to(retain.device)
     if x.shape[1:] != retain.shape or not torch.isfinite(x).all():
         raise ValueError(
             f"samples must be finite and of shape {retain.shape}, stacked; got {tuple(x.shape)}"

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import trange
 
 from ..estimate import Estimate
+from .precision import widest
 from .schedule import whole
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian
 
 
 def square(x: Tensor) -> Tensor:
-    """(B,) squared norms in float64."""
-    return x.double().flatten(1).square().sum(1)
+    """(B,) squared norms in float64, where the device has it."""
+    return x.to(widest(x.device)).flatten(1).square().sum(1)
 
 
 def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Estimate:
@@ -103,13 +104,13 @@ def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Esti
     nodes, weights = p.schedule.nodes(LEVELS)
     stride = -(-len(nodes) // LEVELS_EACH)
     first = torch.randint(stride, (samples,), generator=generator)
-    totals = torch.zeros(samples, dtype=torch.float64, device=x.device)
+    totals = torch.zeros(samples, dtype=widest(x.device), device=x.device)
     for level in range(LEVELS_EACH):
         k = first + stride * level
         inside = k < len(nodes)
         index = k.clamp(max=len(nodes) - 1)
         noise = torch.randn(x.shape, generator=generator).to(x)
-        weight = (stride * weights[index] * inside).to(x.device)
+        weight = (stride * weights[index] * inside).to(totals)
         totals += weight * _deviation(p, q, x, nodes[index].to(x.device), noise)
     require_finite("KL", totals, p, q)
     ends = 0.0
@@ -142,14 +143,15 @@ def log_ratios(
     The noise is a lattice of quasi-random points with its mirror image, shifted at random for each
     x and node, and the same for all models; `replicates` independent shifts give the error.
     """
+    x = x.to(p.device)
     nodes, weights = p.schedule.nodes(whole("levels", levels, 2))
     whole("noises", noises, 2 * replicates)
     generator = torch.Generator().manual_seed(seed)
     points = noises // (2 * replicates)
     lattice = torch.quasirandom.SobolEngine(p.dim).draw(points, dtype=torch.float64)
     shape = (len(x), replicates, len(others))
-    totals = torch.zeros(shape, dtype=torch.float64, device=x.device)
-    ends = torch.zeros(len(x), len(others), dtype=torch.float64, device=x.device)
+    totals = torch.zeros(shape, dtype=widest(x.device), device=x.device)
+    ends = torch.zeros(len(x), len(others)).to(totals)
     at_once = max(1, p.rows // (2 * points * replicates))
     hidden = None if len(x) * len(nodes) * noises > LONG else True
     for k in trange(len(nodes), desc="log-ratios", leave=False, disable=hidden):
@@ -193,18 +195,19 @@ class Gaussian:
     """
 
     def __init__(self, model: DiffusionModel, *, seed: int):
-        draws = model.sample(min(2048, model.effort.stored), seed=seed).double()
+        draws = model.sample(min(2048, model.effort.stored), seed=seed)
+        draws = draws.to(widest(draws.device))
         self.mean, self.spread = draws.mean(0), draws.std(0).clamp(min=1e-3)
         self.schedule, self.rows = model.schedule, model.rows
 
     def log_density(self, x: Tensor) -> Tensor:
-        """(n,) in float64."""
-        whitened = (x.double() - self.mean) / self.spread
+        """(n,) in float64, where the device has it."""
+        whitened = (x.to(self.mean) - self.mean) / self.spread
         scale = (self.spread * math.sqrt(2 * math.pi)).log().sum()
         return -0.5 * square(whitened) - scale
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """σ(x_t − αμ)/(α²s² + σ²)."""
-        alpha, sigma = self.schedule.at(t, x_t.double())
+        alpha, sigma = self.schedule.at(t, x_t.to(self.mean))
         score = (x_t - alpha * self.mean) / (alpha**2 * self.spread**2 + sigma**2)
         return (sigma * score).to(x_t.dtype)

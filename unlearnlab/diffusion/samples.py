@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .model import DiffusionModel
+from .precision import widest
 from .schedule import Schedule
 
 
@@ -56,10 +57,11 @@ class DataSet(DiffusionModel):
         alpha, sigma = self.schedule.at(t, x_t)
         if len(self) == 1:
             return (x_t - alpha * self.samples) / sigma
-        points = self.samples.flatten(1).double()
-        signal, noise = alpha.flatten(1).double(), sigma.flatten(1).double()
+        wide = widest(self.device)
+        points = self.samples.flatten(1).to(wide)
+        signal, noise = alpha.flatten(1).to(wide), sigma.flatten(1).to(wide)
         # ‖x_t − αx_j‖² up to what is the same for all j.
-        scores = signal * (x_t.flatten(1).double() @ points.T)
+        scores = signal * (x_t.flatten(1).to(wide) @ points.T)
         scores = scores - signal**2 / 2 * points.square().sum(1)
         mean = torch.softmax(scores / noise**2, 1) @ points
         return (x_t - alpha * mean.to(x_t).reshape(x_t.shape)) / sigma

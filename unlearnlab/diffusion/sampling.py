@@ -12,6 +12,7 @@ from torch.quasirandom import SobolEngine
 
 from ..estimate import Estimate
 from . import quadrature
+from .precision import widest
 from .quadrature import predict, predict_all, require_finite, square
 from .schedule import Schedule, whole
 
@@ -83,7 +84,8 @@ class Transition(NamedTuple):
         """(n,) log p(x_s|x_t) in float64; 0 where the step is deterministic."""
         if self.step.spread:
             return log_transition(*self)
-        return torch.zeros(len(self.x_t), dtype=torch.float64, device=self.x_t.device)
+        device = self.x_t.device
+        return torch.zeros(len(self.x_t), dtype=widest(device), device=device)
 
 
 def unfold(
@@ -119,7 +121,7 @@ def run(
     model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
-    log_probability = torch.zeros(n, dtype=torch.float64, device=model.device)
+    log_probability = torch.zeros(n, dtype=widest(model.device), device=model.device)
     for taken in trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi):
         log_probability += taken.log_probability
     require_finite("samples", taken.x_s, model)
@@ -148,7 +150,7 @@ def quasi_normal(n: int, dim: int, seed: int) -> Tensor:
 
 def log_transition(step: Step, x_t: Tensor, noise_prediction: Tensor, x_s: Tensor) -> Tensor:
     """(n,) log N(x_s; mean, spread²I), in float64 and differentiable; `step.spread` > 0."""
-    gap = (x_s - step.mean(x_t, noise_prediction)).double().flatten(1)
+    gap = (x_s - step.mean(x_t, noise_prediction)).to(widest(x_s.device)).flatten(1)
     scale = math.log(step.spread) + 0.5 * math.log(2 * math.pi)
     return -0.5 * gap.square().sum(1) / step.spread**2 - gap.shape[1] * scale
 
@@ -164,7 +166,7 @@ def path_kls(
     whole("samples", samples, 2)
     whole("steps", steps, 2)  # the last one is left out
     _refuse_corrector(p)
-    totals = torch.zeros(len(others), samples, dtype=torch.float64, device=p.device)
+    totals = torch.zeros(len(others), samples, dtype=widest(p.device), device=p.device)
     for step, x_t, own, _ in trajectory(p, samples, sampler="ddpm", steps=steps, seed=seed):
         if step.spread:
             t = torch.full((samples,), step.t, device=p.device)
@@ -207,8 +209,8 @@ def with_log_density(
                 torch.autograd.grad(column, x, retain_graph=True)[0].flatten(1)
                 for column in columns
             ]
-        jacobian = step.turn * torch.stack(rows, 1).double()
-        jacobian += step.keep * torch.eye(model.dim, dtype=torch.float64, device=x.device)
+        jacobian = step.turn * torch.stack(rows, 1).to(log_p)
+        jacobian += step.keep * torch.eye(model.dim).to(jacobian)
         log_p -= torch.linalg.slogdet(jacobian)[1]
         x = step.mean(x, noise).detach()
     require_finite("samples and their densities", log_p + square(x), model)

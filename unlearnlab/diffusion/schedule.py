@@ -96,7 +96,7 @@ class Schedule:
             scheduler = DDPMScheduler.from_config(dict(config))
         spacing = config.get("timestep_spacing", "leading")
         given = config.get("trained_betas")  # in full precision, which the scheduler's are not
-        betas = scheduler.betas.double().numpy() if given is None else given
+        betas = scheduler.betas.cpu().double().numpy() if given is None else given
         return cls(
             betas,
             spacing=spacing,

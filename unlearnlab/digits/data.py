@@ -46,11 +46,11 @@ class Digits:
 
     def of(self, *classes: int) -> Digits:
         """Those of some classes."""
-        return self.take(torch.isin(self.labels, torch.tensor(classes)))
+        return self.take(torch.isin(self.labels, torch.tensor(classes, device=self.labels.device)))
 
     def without(self, *classes: int) -> Digits:
         """Those of all other classes."""
-        return self.take(~torch.isin(self.labels, torch.tensor(classes)))
+        return self.take(~torch.isin(self.labels, torch.tensor(classes, device=self.labels.device)))
 
     def take(self, index: Tensor) -> Digits:
         """Those at an index or a mask."""

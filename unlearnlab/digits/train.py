@@ -70,8 +70,8 @@ class LabelledDenoising(Denoising):
         """ε̂_θ given the label, or the null class."""
         if not student.classes:
             return student(x_t, t)
-        unlabelled = (draws.uniform(self.batch) < UNLABELLED).flatten()
-        labels = torch.where(unlabelled, student.classes, self.labels[index])
+        unlabelled = (draws.uniform(self.batch) < UNLABELLED).flatten().to(x_t.device)
+        labels = torch.where(unlabelled, student.classes, self.labels[index].to(x_t.device))
         return student(x_t, t, labels)
 
 

@@ -43,12 +43,13 @@ class AttributeClassifier(nn.Module):
     def attributes(self, images: Tensor) -> Tensor:
         """(n, 13) which attributes the images have."""
         with torch.no_grad():
-            return torch.cat([self(part) for part in images.split(512)]) > 0
+            own = next(self.parameters()).device
+            return torch.cat([self(part) for part in images.to(own).split(512)]) > 0
 
 
 def rates_of(images: Tensor, classifier: AttributeClassifier) -> dict[str, float]:
     """The share of images that have each attribute."""
-    found = classifier.attributes(images).double().mean(0).tolist()
+    found = classifier.attributes(images).cpu().double().mean(0).tolist()
     return dict(zip(ATTRIBUTES, found, strict=True))
 
 

@@ -87,7 +87,7 @@ class TextToImage:
         if path == TINY and not (TINY / "model_index.json").is_file():
             raise FileNotFoundError(
                 f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
-                "python -m unlearnlab.stable_training.loop, or give a folder or hub id"
+                "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
             )
         with _quiet():
             from diffusers import DiffusionPipeline, StableDiffusionPipeline
@@ -186,7 +186,7 @@ class TextToImage:
         with torch.no_grad():
             parts = [
                 vae.decode(part / vae.config.scaling_factor).sample
-                for part in latents.to(vae.dtype).split(_at_once(latents, scale))
+                for part in latents.to(vae.device, vae.dtype).split(_at_once(latents, scale))
             ]
         images = torch.cat(parts).float().clamp(-1, 1)
         if self.pipeline.safety_checker is None:

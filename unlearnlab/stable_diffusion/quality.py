@@ -50,7 +50,7 @@ def faithfulness(
         places = [i for i, c in enumerate(captions) if c.text() == text]
         prompt = sd.prompt(text, guidance=guidance)
         images = prompt.images(len(places), steps=STEPS, seed=places[0], **how)
-        found[places] = classifier.attributes(images)
+        found[places] = classifier.attributes(images).cpu()
     shown: dict[str, list[bool]] = {name: [] for name in (*ATTRIBUTES, "uncalled")}
     for caption, row in zip(captions, found.tolist(), strict=True):
         has = dict(zip(ATTRIBUTES, row, strict=True))
@@ -78,12 +78,13 @@ def taken_over(
         for taken in sampling.unfold(sd.prompt(caption.text()), x_t, steps, generator):
             x_t = taken.x_s
         right.append(classifier.attributes(sd.decode(x_t))[:, ATTRIBUTES.index(colour)])
-    return float(torch.cat(right).double().mean())
+    return float(torch.cat(right).cpu().double().mean())
 
 
 def reconstruction_error(sd: TextToImage, images: Tensor) -> float:
     """Root mean square of a pixel between drawings and what the autoencoder makes of them."""
-    return float((sd.decode(sd.encode(images)) - images).square().mean().sqrt())
+    again = sd.decode(sd.encode(images))
+    return float((again - images.to(again)).square().mean().sqrt())
 
 
 def unasked(
@@ -99,7 +100,7 @@ def pictures(sd: TextToImage, drawn: Tensor) -> Tensor:
     """A sheet: drawings, what the autoencoder makes of them, and images of some prompts."""
     rows = [drawn, sd.decode(sd.encode(drawn))]
     rows += [sd.prompt(text).images(len(drawn), seed=SEED) for text in SHOWN]
-    return contact_sheet(rows, scale=2)
+    return contact_sheet([row.cpu() for row in rows], scale=2)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Train the tiny pipeline: `python -m unlearnlab.stable_training.loop PART --out FOLDER`.
+"""Train the tiny pipeline: `python -m unlearnlab.stable_diffusion.train PART --out FOLDER`.
 
 | part | what | needs |
 |---|---|---|
@@ -46,7 +46,7 @@ class Reconstruction(Objective):
     """Mean |x − x̂| + (x − x̂)² of a pixel, and a little KL of the latents to N(0, 1)."""
 
     def __init__(self, images: Tensor, batch: int):
-        super().__init__(PointMass(images[0]), 1, batch)
+        super().__init__(PointMass(images[0], device=images.device), 1, batch)
         self.images = images
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
@@ -64,7 +64,8 @@ class Captioned(Denoising):
     """Denoising of latents given the tokens of their captions, now and then of none."""
 
     def __init__(self, latents: Tensor, tokens: Tensor, empty: Tensor, schedule: Schedule):
-        super().__init__(PointMass(latents[0], schedule), 1, BATCH["denoiser"], latents)
+        like = PointMass(latents[0], schedule, device=latents.device)
+        super().__init__(like, 1, BATCH["denoiser"], latents)
         self.tokens, self.empty = tokens, empty
 
     def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:
@@ -141,7 +142,7 @@ def train_classifier(scenes: Drawings, *, seed: int) -> AttributeClassifier:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_training.loop")
+    parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_diffusion.train")
     parser.add_argument("part", choices=["classifier", *STEPS])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--steps", type=int, help="by default as many as what ships had")

@@ -95,7 +95,7 @@ class DualOnlyObjective(ReverseKLObjective):
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Compose at u = λ/(1 − Λ), and sample."""
-        self.composed = compose(self.problem, multipliers[0].double().cpu().numpy())
+        self.composed = compose(self.problem, multipliers[0].cpu().double().numpy())
         super().begin(self.composed, multipliers, draws)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ..diffusion.precision import widest
 from ..errors import Array, finite_vector
 from ..problems import Problem
+from . import checkpoint
 
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -41,7 +43,7 @@ class Multipliers:
         self.problems = list(problems)
         scale = np.stack([one.multiplier_scale for one in problems])
         # The dual step is taken in float32 where a device has no wider numbers.
-        self.scale = torch.tensor(scale, device=device, dtype=_widest(device))
+        self.scale = torch.tensor(scale, device=device, dtype=widest(device))
         self.weights = nn.Parameter(torch.tensor(start).to(self.scale) * self.scale)
         self.optimizer = _dual(self.weights, dual_lr, make) if adapts else None
         self.lr = 0.0 if self.optimizer is None else self.optimizer.param_groups[0]["lr"]
@@ -83,7 +85,7 @@ class Multipliers:
 
 def starting(multipliers: ArrayLike | None, members: int, m: int) -> Array:
     """(K, m) multipliers to begin with."""
-    given = np.asarray(0.0 if multipliers is None else multipliers, dtype=np.float64)
+    given = np.asarray(0.0 if multipliers is None else checkpoint.to_cpu(multipliers), np.float64)
     if given.ndim == 2 and given.shape != (members, m):
         raise ValueError(f"multipliers must have shape {(members, m)}; got {given.shape}")
     rows = given if given.ndim == 2 else [given] * members
@@ -106,7 +108,3 @@ def _dual(
             f"dual_optimizer must maximise: make {type(optimizer).__name__} with maximize=True"
         )
     return optimizer
-
-
-def _widest(device: Any) -> torch.dtype:
-    return torch.float32 if torch.device(device).type == "mps" else torch.float64

@@ -137,7 +137,7 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         AdamW with warm-up and cosine decay, and an exponential moving average of the weights.
 
         Args:
-            samples: (n, dim) array or tensor; a tenth is held out.
+            samples: (n, dim) array or tensor, on any device; a tenth is held out.
             steps, batch, lr, seed: as in `finetune`, whose training loop this is.
             progress: show a bar; None shows it on a terminal alone.
             settings: of `settings.Settings`, such as average= or clip=.
@@ -149,7 +149,8 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         from .objective import Denoising  # which needs models
         from .settings import Settings, split_options
 
-        x = torch.as_tensor(np.asarray(samples), dtype=self.dtype).to(self.device)
+        given = samples.detach() if isinstance(samples, Tensor) else np.asarray(samples)
+        x = torch.as_tensor(given, dtype=self.dtype).to(self.device)
         if x.ndim != 2 or x.shape[1] != self.dim or len(x) < 20 or not torch.isfinite(x).all():
             raise ValueError(
                 f"samples must be 20 or more finite rows of {self.dim} numbers; got shape "

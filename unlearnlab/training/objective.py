@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import identity
 from ..diffusion.model import DiffusionModel
+from ..diffusion.precision import widest
 from ..errors import Array
 from ..problems import Problem
 from .draws import Draws, Levels
@@ -37,7 +37,7 @@ class Tally:
 
     def add(self, values: Tensor) -> None:
         """Count samples in."""
-        v = values.detach().double()
+        v = values.detach().to(widest(values.device))
         count = torch.full_like(v[:, 0], v.shape[1])
         self.sums.append(torch.stack([v.sum(1), v.square().sum(1), count]))
 
@@ -50,7 +50,8 @@ class Tally:
         """Means and standard errors."""
         mean = total[0] / total[2]
         error = ((total[1] / total[2] - mean**2).clamp(min=0) / total[2]).sqrt()
-        return Measured(mean[:, 0].cpu(), mean[:, 1:].cpu(), error[:, 1:].cpu())
+        mean, error = mean.cpu().double(), error.cpu().double()
+        return Measured(mean[:, 0], mean[:, 1:], error[:, 1:])
 
 
 class Objective(ABC):
@@ -222,7 +223,7 @@ class Denoising(Objective):
         held_out = torch.arange(len(samples)) % 10 == 9
         table = torch.full((members, len(samples)), 1.0, dtype=torch.float64)
         if weights is not None:
-            table = torch.as_tensor(np.asarray(weights), dtype=torch.float64)
+            table = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
         self.samples = samples
         self.trained, self.held_out = (
             Part(part.nonzero()[:, 0], table[:, part]) for part in (~held_out, held_out)
@@ -246,7 +247,7 @@ class Denoising(Objective):
         """Samples at `index` noised to random levels: x_t, t and the noise."""
         t = self.levels.draw(draws, self.batch)
         noise = self.noise(draws)
-        x = self.samples[index.to(self.samples.device)]
+        x = self.samples[index.to(self.samples.device)].to(noise)
         return self.like.schedule.noised(x, t, noise), t, noise
 
     def predict(self, student: Any, x_t: Tensor, t: Tensor, index: Tensor, draws: Draws) -> Tensor:

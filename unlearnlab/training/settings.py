@@ -72,8 +72,10 @@ def split_options(
 def make_accelerator(device: torch.device) -> Any:
     """An `accelerate.Accelerator` on the device of the models."""
     from accelerate import Accelerator
+    from accelerate.state import is_initialized
 
-    return Accelerator(cpu=device.type == "cpu")
+    # accelerate keeps the first device of a process, and refuses to be asked for the CPU later.
+    return Accelerator(cpu=device.type == "cpu" and not is_initialized())
 
 
 @contextmanager
