@@ -16,7 +16,7 @@ import unlearnlab as ul
 from unlearnlab.data_unlearning import main, unlearn_images
 from unlearnlab.images import ImageFolder, contact_sheet, read_image, write_image
 
-SHAPE = (3, 16, 16)
+SHAPE = (3, 8, 8)
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("scale")
     torch.manual_seed(0)
     unet = UNet2DModel(
-        sample_size=16,
+        sample_size=SHAPE[1],
         in_channels=3,
         out_channels=3,
         layers_per_block=1,
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     generator = np.random.default_rng(0)
     (root / "images").mkdir()
     for i in range(24):
-        pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        pixels = generator.integers(0, 256, (*SHAPE[1:], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / "images" / f"{i:02}.png")
     return root
 
@@ -74,7 +74,7 @@ def test_folder_reads_what_is_asked(folder):
 
 def test_images_that_differ_are_named_or_fitted(folder, tmp_path):
     Image.new("L", (40, 20), 128).save(tmp_path / "grey.png")
-    with pytest.raises(ValueError, match=r"grey.png.* is L of 40×20 pixels, .*RGB of 16×16.*fit"):
+    with pytest.raises(ValueError, match=r"grey.png.* is L of 40×20 pixels, .*RGB of 8×8.*fit"):
         ImageFolder(tmp_path, SHAPE)
     fitted = ImageFolder(tmp_path, SHAPE, fit=True)[torch.tensor([0])]
     assert fitted.shape == (1, *SHAPE) and float((fitted - 0.5 / 127.5).abs().max()) < 1e-6
