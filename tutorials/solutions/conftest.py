@@ -11,7 +11,7 @@ TESTS = Path(__file__).resolve().parents[2] / "tests"
 
 
 def pytest_collection_modifyitems(items):
-    """One more cell before each answer: it shows nothing and leaves nothing."""
+    """One more cell before each answer, and the last lessons first: they take the longest."""
     cells = [item for item in items if isinstance(item, IPyNbCell)]
     for answer, check in zip(cells, cells[1:]):
         if role(answer.cell) == "answer":
@@ -28,3 +28,4 @@ def pytest_collection_modifyitems(items):
                 options=defaultdict(bool),
             )
             items.insert(items.index(answer), extra)
+    items.sort(key=lambda item: item.path.name, reverse=True)
