@@ -38,7 +38,7 @@ unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebook-tests: $(VENV)/ready
-	$(NO_GPU) $(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --nbval tutorials/solutions
+	$(NO_GPU) $(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --no-loadscope-reorder --nbval tutorials/solutions
 
 experiments: $(VENV)/ready
 	$(BIN)/python -m figures.experiments

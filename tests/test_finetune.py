@@ -15,7 +15,7 @@ RU = ul.ReverseKL(Q, [Q1], thresholds=[2.0])  # λ* = 1 − 1/√4 = 0.5, m* = �
 
 def test_reverse_kl_reaches_the_optimum_known_by_hand():
     """Two unit Gaussians: λ* = 1 − |μ|/√(2b), p* = N(−μλ/(1−λ), 1), P* = ½(√(2b) − |μ|)²."""
-    run = ul.finetune(RU, Shifted(), lr=0.02, batch=512, steps=1500, dual_lr=0.05)
+    run = ul.finetune(RU, Shifted(), lr=0.02, batch=512, steps=700, dual_lr=0.05)
     assert run.status == "converged", run
     assert run.multipliers == pytest.approx([0.5], abs=0.005)
     assert float(run.student.mean) == pytest.approx(-1.0, abs=0.01)
@@ -35,7 +35,7 @@ def test_dual_only_reaches_it_too():
 
 
 def test_tilt_trains_towards_the_weighted_pool():
-    run = ul.finetune(RU, Shifted(), method="tilt", lr=0.02, steps=800)
+    run = ul.finetune(RU, Shifted(), method="tilt", lr=0.02, steps=400)
     assert float(run.student.mean) == pytest.approx(-1.0, abs=0.05)
     assert run.multipliers == pytest.approx(ul.solve(RU).multipliers)
     assert run.student.denoiser and run.status == "converged"
@@ -44,7 +44,7 @@ def test_tilt_trains_towards_the_weighted_pool():
 def test_forward_kl_finds_the_best_mean():
     """Over N(m, 1): max m²/2 s.t. (m − 1)²/2 ≥ b is at m = 1 − √(2b), λ = m/(m − 1)."""
     problem = ul.ForwardKL(Q, [Q1], thresholds=[2.0])
-    run = ul.finetune(problem, Shifted(), lr=0.02, batch=512, steps=2000, dual_lr=0.05)
+    run = ul.finetune(problem, Shifted(), lr=0.02, batch=512, steps=1200, dual_lr=0.05)
     assert float(run.student.mean) == pytest.approx(-1.0, abs=0.05)
     assert run.multipliers == pytest.approx([0.5], abs=0.03)
     assert run.status == "converged"
@@ -92,7 +92,7 @@ def test_a_dual_optimizer_of_ones_own():
     """Cooper's PI controller, and any torch optimiser that maximises."""
     from cooper.optim import nuPI
 
-    options = {"lr": 0.02, "batch": 256, "steps": 1500}
+    options = {"lr": 0.02, "batch": 256, "steps": 500}
     for make in (
         lambda p: nuPI(p, lr=0.05, Kp=torch.tensor(1.0), Ki=torch.tensor(1.0), maximize=True),
         lambda p: torch.optim.Adam(p, lr=0.02, maximize=True),

@@ -41,7 +41,7 @@ def confirm(problem, solution):
     assert abs(solution.model.probabilities.sum() - 1) <= 1e-9
 
 
-def refined(problem, parts=60):
+def refined(problem, parts):
     """The problem on atoms split into halves, quarters, ...: cells fine enough for any mass."""
     shares = -np.log(2) * np.minimum(np.arange(1, parts + 1), parts - 1)
 
@@ -78,6 +78,9 @@ def test_random_problems(kind, first):
             confirm(problem, solution)
         else:
             assert (kind, certificate.regime) == ("RU", "atomic"), f"{kind} problem {seed}"
-            on_fine_atoms = ul.solve(refined(problem))
+            for parts in (20, 60):  # twenty are mostly enough, and cheaper
+                on_fine_atoms = ul.solve(refined(problem, parts))
+                if on_fine_atoms.certificate.ok:
+                    break
             assert on_fine_atoms.certificate.ok, f"RU problem {seed} is not atomic"
             assert on_fine_atoms.objective <= certificate.primal + 1e-9

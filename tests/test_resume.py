@@ -3,12 +3,10 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -19,16 +17,8 @@ from students import Shifted, gaussian
 import unlearnlab as ul
 from unlearnlab.training import checkpoint
 
-TESTS = Path(__file__).parent
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
 OPTIONS = {"steps": 100, "batch": 32, "evaluate": False, "save_every": 5}
-
-JOB = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from test_resume import run_to_the_end
-run_to_the_end(sys.argv[2])
-"""
 
 
 def run_to_the_end(folder):
@@ -61,22 +51,19 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     whole = run_to_the_end(tmp_path / "whole")
     rng = random.Random(0)
     killed = 0
-    command = [sys.executable, "-c", JOB, str(TESTS), str(tmp_path / "killed")]
     while killed < kills:
-        job = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        job = forked.begin(tmp_path / "log", {}, run_to_the_end, tmp_path / "killed")
         started = tmp_path / "killed" / checkpoint.NAME
         before = started.stat().st_mtime_ns if started.exists() else 0
-        while job.poll() is None:  # wait until it writes, then strike at a random moment
+        while job.exitcode is None:  # wait until it writes, then strike at a random moment
             if started.exists() and started.stat().st_mtime_ns != before:
                 time.sleep(rng.uniform(0, 0.15))
                 break
             time.sleep(0.005)
-        if job.poll() is None:
-            os.kill(job.pid, signal.SIGKILL)
-            killed += 1
-        else:
+        if job.exitcode is not None:
             pytest.fail("the run ended before it could be killed: make it longer")
-        job.wait()
+        forked.kill(job)
+        killed += 1
     resumed = run_to_the_end(tmp_path / "killed")
     assert np.array_equal(resumed.multipliers, whole.multipliers)
     for key, values in whole.history.items():

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -32,37 +32,28 @@ LAUNCH += " --mixed_precision no --dynamo_backend no"
 
 
 def started(folder, out, processes, *more):
-    """The command, in as many processes; each leads a group of its own, to be killed whole."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    job = ["-m", "unlearnlab.stable_diffusion", "--config", str(folder / "run.yaml")]
-    job += ["--out", str(folder / out), *more]
-    command = [sys.executable, *(LAUNCH.split() if processes == 1 else []), *job]
-    jobs = []
-    for rank in range(processes):
-        environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-        if processes > 1:  # what a launcher sets, whose workers would outlive it if it were killed
-            environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            environment |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        jobs.append(
-            subprocess.Popen(
-                command,
-                env=environment,
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return jobs
+    """The command: by its launcher, or as the ranks that a launcher of several would start."""
+    job = ["--config", str(folder / "run.yaml"), "--out", str(folder / out), *more]
+    if processes == 1:
+        command = [sys.executable, *LAUNCH.split(), "-m", "unlearnlab.stable_diffusion", *job]
+        log = open(folder / "log", "w")  # noqa: SIM115 (until the process ends)
+        # It leads a group of its own, to be killed with the worker that it launches.
+        alone = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "start_new_session": True}
+        return [Launched(command, stdout=log, stderr=log, **alone)]
+    return forked.ranks(processes, folder / "log", main, job)
 
 
-def ended(jobs):
+class Launched(subprocess.Popen):
+    """With the names of multiprocessing's processes."""
+
+    exitcode = property(subprocess.Popen.poll)
+    join = subprocess.Popen.wait
+
+
+def ended(folder, jobs):
     for job in jobs:
-        said = job.communicate(timeout=120)[1]
-        assert job.returncode == 0, said[-3000:]
+        job.join(timeout=120)
+        assert job.exitcode == 0, (folder / "log").read_text()[-3000:]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -73,16 +64,16 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, processes):
         torch.set_num_threads(1)
         main(["--config", str(tmp_path / "run.yaml")])
     else:
-        ended(started(tmp_path, "whole", processes))
+        ended(tmp_path, started(tmp_path, "whole", processes))
     jobs = started(tmp_path, "killed", processes)
     while not (tmp_path / "killed" / "run.safetensors").exists():
-        assert all(job.poll() is None for job in jobs), jobs[0].stderr.read()[-3000:]
+        assert all(job.exitcode is None for job in jobs), (tmp_path / "log").read_text()[-3000:]
         time.sleep(0.01)
     for job in jobs:
-        os.killpg(job.pid, signal.SIGKILL)
-        job.communicate()
+        os.killpg(job.pid, signal.SIGKILL) if processes == 1 else forked.kill(job)
+        job.join()
     assert not (tmp_path / "killed" / "report.json").exists()
-    ended(started(tmp_path, "killed", processes, "--resume"))
+    ended(tmp_path, started(tmp_path, "killed", processes, "--resume"))
     for name in ("run.safetensors", "lora/pytorch_lora_weights.safetensors"):
         ours, theirs = (load_file(tmp_path / run / name) for run in ("killed", "whole"))
         assert ours.keys() == theirs.keys()

@@ -148,7 +148,8 @@ def test_prompts_that_cannot_be_read(sd, text, message):
         sd.prompt(text)
 
 
-def test_other_pipelines_are_refused(folder, tmp_path):
+def test_other_pipelines_are_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     index = json.loads((other / "model_index.json").read_text())

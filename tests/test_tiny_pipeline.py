@@ -83,16 +83,16 @@ def test_latents_have_the_scale_that_the_unet_was_trained_on(sd):
 
 
 def test_policy_gradient_brings_the_likelihood_below_its_threshold(sd):
-    """D.3 at a fixed λ, from 0.8 to 0.4 of pictures that it has not seen; the same noise twice."""
+    """D.3 at a fixed λ, from 0.9 to 0.3 on chains that it has not seen; the same noise twice."""
     retain, forgotten = sd.prompt("a cowboy"), sd.prompt("a cowboy with a horse")
     problem = ul.Likelihood(retain, [forgotten], thresholds=[0.5], statistic="ratio", cap=2.0)
-    how = {"steps": 25, "batch": 16, "lr": 5e-3, "sampling_steps": 10, "dual_lr": 0.0}
+    how = {"steps": 12, "batch": 16, "lr": 1e-2, "sampling_steps": 10, "dual_lr": 0.0}
     run = ul.finetune(
         problem, sd.lora(rank=8), multipliers=[8.0], evaluate=False, progress=False, **how
     )
 
     def ell(model):
-        x = model.sample(96, sampler="ddpm", steps=10, seed=9)
+        x = model.sample(48, sampler="ddpm", steps=10, seed=9)
         return torch.from_numpy(problem.values_at(x, seed=1))
 
     before, after = ell(retain), ell(run.student)

@@ -1,0 +1,83 @@
+"""What each exercise of a lesson says to right and wrong answers, asked in the lesson's kernel.
+
+`make test` runs every lesson once, by nbval; tutorials/solutions/conftest.py has the exercises
+asked on the way, where the lesson's variables are: training once is enough.
+"""
+
+import contextlib
+import dis
+import io
+import re
+
+from unlearnlab.teaching import EXERCISES, NotYet
+
+OPEN = re.compile(r"^(\w+) = \.\.\.$", re.MULTILINE)
+SOLUTION = re.compile(r"^### BEGIN SOLUTION\n.*?^### END SOLUTION", re.DOTALL | re.MULTILINE)
+
+
+def role(cell):
+    graded = cell.metadata.get("nbgrader", {})
+    return "answer" if graded.get("solution") else "check" if graded.get("grade") else "lesson"
+
+
+def number(check):
+    """Of the exercise that a cell checks."""
+    return check.metadata.nbgrader.grade_id.removeprefix("check-").replace("-", ".")
+
+
+def stub(answer):
+    """An answer as students find it."""
+    return SOLUTION.sub("# your code here", answer)
+
+
+def told(answer, check, space):
+    """What a check says to an answer, in a copy of the lesson's variables."""
+    space, printed = dict(space), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(answer, space)
+        try:
+            exec(check, space)
+        except NotYet as sentence:
+            return str(sentence)
+    return printed.getvalue().strip()
+
+
+def ask(number, answer, space):
+    """The open exercise, a right answer and wrong ones; nbval asks the solution itself."""
+    left = stub(answer)
+    (asked,) = OPEN.findall(left)
+    check = f'check("{number}", {asked})'
+    assert told(left, check, space).startswith("Still open")
+    assert told(OPEN.sub("", answer), check, space) == "Right."
+    for wrong in (OPEN.sub(r"\1 = -123.0", left), f"{left}\n{asked} = -123.0"):
+        sentence = told(wrong, check, space)
+        assert sentence.startswith("Not yet: your answer is -123., "), sentence
+        assert sentence.endswith(EXERCISES[number].hint), sentence
+
+
+def binds(source):
+    """Names that a cell leaves behind."""
+    return {
+        one.argval
+        for one in dis.get_instructions(compile(source, "cell", "exec"))
+        if one.opname in ("STORE_NAME", "STORE_GLOBAL")
+    }
+
+
+def reads(source):
+    """Names that a cell takes from the cells before it."""
+    own, taken, inner = set(), set(), []
+    for one in dis.get_instructions(compile(source, "cell", "exec")):
+        if one.opname == "STORE_NAME":
+            own.add(one.argval)
+        elif one.opname == "LOAD_NAME" and one.argval not in own:
+            taken.add(one.argval)
+        elif hasattr(one.argval, "co_code"):
+            inner.append(one.argval)
+    while inner:
+        for one in dis.get_instructions(inner.pop()):
+            if one.opname == "LOAD_GLOBAL" and one.argval not in own:
+                taken.add(one.argval)
+            elif hasattr(one.argval, "co_code"):
+                inner.append(one.argval)
+    return taken
