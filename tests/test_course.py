@@ -27,20 +27,23 @@ def run_course(monkeypatch, *arguments):
     return course.main()
 
 
-def test_students_notebooks_are_what_the_sources_give():
-    checked = subprocess.run(
-        [sys.executable, "-m", "tools.course", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert checked.returncode == 0, checked.stderr
+def test_students_notebooks_are_what_the_sources_give(monkeypatch, capsys):
+    assert run_course(monkeypatch, TUTORIALS, "--check") == 0, capsys.readouterr().err
 
 
-def test_notebooks_out_of_step_are_named(tmp_path, monkeypatch, capsys):
+def test_notebooks_out_of_step_are_named(tmp_path):
     folder = shutil.copytree(TUTORIALS, tmp_path / "tutorials")
     changed, gone = (folder / source.name for source in SOURCES[:2])
     changed.write_text(changed.read_text(encoding="utf-8").replace("## ", "# "), encoding="utf-8")
     gone.rename(folder / "99_extra.ipynb")
-    assert run_course(monkeypatch, folder, "--check") == 1
-    assert capsys.readouterr().err.splitlines()[1:] == [
+    checked = subprocess.run(
+        [sys.executable, "-m", "tools.course", str(folder), "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 1
+    assert checked.stderr.splitlines()[1:] == [
         f"{changed.name}: differs",
         f"{gone.name}: missing",
         "99_extra.ipynb: has no source in solutions/",

@@ -38,8 +38,8 @@ def started(folder, out, processes, *more):
         command = [sys.executable, *LAUNCH.split(), "-m", "unlearnlab.stable_diffusion", *job]
         log = open(folder / "log", "w")  # noqa: SIM115 (until the process ends)
         # It leads a group of its own, to be killed with the worker that it launches.
-        alone = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "start_new_session": True}
-        return [Launched(command, stdout=log, stderr=log, **alone)]
+        alone = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        return [Launched(command, stdout=log, stderr=log, env=alone, start_new_session=True)]
     return forked.ranks(processes, folder / "log", main, job)
 
 
