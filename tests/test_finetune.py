@@ -7,6 +7,8 @@ from students import SCHEDULE, Shifted, gaussian
 from test_objectives import closed_form
 
 import unlearnlab as ul
+from unlearnlab.problems import Evaluation
+from unlearnlab.training.run import held_out, judged
 from unlearnlab.training.status import ADVICE, diagnose
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
@@ -196,6 +198,55 @@ def test_nan_stops_the_run_with_the_last_good_student():
     assert torch.isfinite(run.student.mean).all() and float(run.student.mean) < 0
 
 
+def test_what_was_not_enforced_or_not_measured_does_not_say_converged():
+    how = {"steps": 20, "batch": 32, "progress": False}
+    fixed = ul.finetune(RU, Shifted(-1.0), multipliers=[0.5], dual_lr=0.0, **how)
+    assert fixed.status == "fixed" and "fixed" in fixed.advice
+    assert ul.baselines.esd(RU, Shifted(), **how).status == "fixed"
+    settled = {"multipliers": [0.5], "dual_lr": 1e-9, "lr": 1e-9, "steps": 60, "batch": 1024}
+    unchecked = ul.finetune(RU, Shifted(-1.0), evaluate=False, **settled)
+    assert unchecked.status == "unchecked" and "evaluate=True" in unchecked.advice
+    assert ul.finetune(RU, Shifted(-1.0), **settled).status == "converged"
+    pool = {"method": "tilt", "pool": 256}
+    assert ul.finetune(RU, Shifted(), evaluate=False, **pool, **how).status == "unchecked"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "status"),
+    [
+        (0.31, 0.002, "converged"),  # within 5 %
+        (0.34, 0.025, "converged"),  # within two standard errors
+        (0.33, 0.002, "violated"),
+        (0.395, 0.043, "violated"),
+        (0.30, 0.043, "unresolved"),  # an error of 14 %
+        (0.10, 0.043, "unresolved"),
+    ],
+)
+def test_held_out_samples_decide(value, error, status):
+    """Constraints must hold within max(5 %, two errors), with errors below 10 % of a threshold."""
+    problem = ul.Likelihood(Q, [Q1], thresholds=[0.3])
+    found = judged(problem, Evaluation(0.1, np.array([value]), 0.0, np.array([error])))
+    assert found.name == status
+    again = ul.Moments(Q, at_least=[(lambda x: x[:, 0] > 0, 0.3)])
+    mirrored = Evaluation(0.1, np.array([0.6 - value]), 0.0, np.array([error]))
+    assert judged(again, mirrored).name == status
+
+
+def test_more_samples_are_drawn_where_an_error_decides(monkeypatch):
+    """A doubtful constraint is measured again on four times as many samples."""
+    problem = ul.Likelihood(Q, [Q1], thresholds=[0.3])
+    drawn, evaluate = [], problem.evaluate
+
+    def few(model, *, seed=0, samples=None):
+        drawn.append(samples)
+        return evaluate(model, seed=seed, samples=samples or 16)
+
+    monkeypatch.setattr(problem, "evaluate", few)
+    monkeypatch.setattr(problem, "thresholds", np.array([1e-3]))
+    held_out(problem, Q)
+    assert drawn == [None, 4 * Q.effort.draws]
+
+
 def test_every_status_has_advice():
     assert set(ADVICE) == {
         "converged",
@@ -204,10 +255,13 @@ def test_every_status_has_advice():
         "oscillating",
         "plateau",
         "diverged",
+        "fixed",
+        "unchecked",
+        "unresolved",
     }
     calm = np.zeros((30, 1))
     status = diagnose(calm, calm + 0.01, calm + 0.5, np.ones(1))
-    assert status.name == "converged" and status.advice == ADVICE["converged"]
+    assert status.name == "settled"  # no status of a run: held-out samples decide
     falling = np.linspace(1, 0.5, 30)[:, None]
     loose = diagnose(calm - 0.5, calm + 0.01, falling, np.ones(1))
     assert loose.name == "violated" and "complementarity" in loose.reason

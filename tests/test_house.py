@@ -1,5 +1,6 @@
 """Promises of the repository: README, environment, figures and imports agree with the code."""
 
+import ast
 import contextlib
 import io
 import json
@@ -173,3 +174,110 @@ def test_saved_solutions_come_back(tmp_path):
         }
         assert (again.model.log_masses == solution.model.log_masses).all()
         assert type(again.problem) is type(problem)
+
+
+# The structure of the code.
+
+PACKAGE = ROOT / "unlearnlab"
+SWITCHES = ("isinstance", "issubclass")
+TORCH = re.compile(r"\.cpu\(\)|\.detach\(\)|\.effort\b|import torch")
+
+
+def module_of(path):
+    parts = ("unlearnlab", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imports(path):
+    """Modules that a file imports, in functions and by name too; not those for types alone."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in MODULES else base
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            named = node.args[0]
+            if isinstance(named, ast.Constant):
+                yield named.value
+
+
+def test_no_two_files_import_each_other_in_a_circle():
+    """By name at run time included. `unlearnlab/__init__.py` is the face, and imports on demand."""
+    needs = {
+        name: {one for one in imports(path) if one in MODULES and one != name} - {"unlearnlab"}
+        for name, path in MODULES.items()
+        if name != "unlearnlab"
+    }
+    assert "unlearnlab.diffusion.exact" in needs["unlearnlab.density.mixture"]  # by name
+    while needs:
+        free = [name for name, others in needs.items() if not others & needs.keys()]
+        assert free, f"a circle among {sorted(needs)}"
+        for name in free:
+            del needs[name]
+
+
+def test_no_type_switch_above_the_problems():
+    """What differs between problems is asked of the problem."""
+    kinds = {"ReverseKL", "ForwardKL", "Likelihood", "Moments"}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "isinstance",
+                "issubclass",
+            ):
+                asked = {word for word in re.findall(r"\w+", ast.unparse(node.args[1]))}
+                assert not asked & kinds, f"{name}: {ast.unparse(node)}"
+
+
+def test_nothing_below_the_grids_knows_of_torch():
+    for name in ("problems", "dual", "newton", "certificate", "solution", "statistics", "identity"):
+        for module, path in MODULES.items():
+            if module.startswith(f"unlearnlab.{name}"):
+                code = path.read_text()
+                assert not re.search(r"\.cpu\(\)|\.detach\(\)|\.effort\b|import torch", code), (
+                    module
+                )
+
+
+def test_a_formulation_without_a_training_objective_is_a_sentence():
+    class Own(ul.Problem):
+        evaluate = tabulate = dual = tilt = vertex_values = None
+
+    try:
+        from unlearnlab.training.objective import primal_dual
+
+        with pytest.raises(TypeError, match="no objective for Own"):
+            primal_dual(Own)
+    finally:
+        from unlearnlab.problems import base
+
+        del base.REGISTRY["Own"]
+    with pytest.raises(ValueError, match="no problem called 'Own': import the module"):
+        base.registered("Own")
+
+
+def test_the_code_reads_in_an_hour():
+    """The files that the README names for it, at thirty lines a minute."""
+    hour = README[README.index("**In an hour**") : README.index("A training step of Algorithm D.3")]
+    files = re.findall(r"\]\((unlearnlab/[\w/]+\.py)\)", hour)
+    lines = sum(len((ROOT / name).read_text().splitlines()) for name in files)
+    assert len(files) == 8 and lines <= 60 * 30

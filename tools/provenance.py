@@ -44,7 +44,7 @@ def version(package: str) -> str:
 
 PEOPLE = {"plot", "teaching", "metrics", "images", "data_unlearning"}  # no solver reads them
 CORE = ("unlearnlab/*.py", "unlearnlab/density/*.py", "unlearnlab/problems/*.py")
-NETWORKS = (*CORE, "unlearnlab/diffusion/*.py")
+NETWORKS = (*CORE, "unlearnlab/diffusion/*.py", "unlearnlab/training/*.py")
 DIGITS = (*NETWORKS, "unlearnlab/baselines/*.py", "unlearnlab/digits/*.py")
 EVERYTHING = ("unlearnlab/**/*.py",)
 

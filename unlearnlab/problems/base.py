@@ -10,66 +10,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import Array, SupportError, finite_vector, multiplier_vector, same_space
-from ..estimate import stderr
 from ..identity import Options, content
 from ..model import Model, Tilt, realise, require_model
 from ..newton import Dual
 from ..ratios import LogRatios
 from ..statistics import Constraint, LogRatio, Statistic
-
-
-class ExponentialTable(NamedTuple):
-    """Atoms of an exponential family: (N,) log weights and (N, m) finite statistics."""
-
-    log_weights: Array
-    statistics: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Objective and constraints of a model, in the units of the problem.
-
-    Attributes:
-        objective: deviation from the retained model, nats.
-        constraints: (m,).
-        objective_stderr, constraints_stderr: standard errors; zero on exact models.
-        kind: of the divergences, see `kl`: "path" where those of the samples cannot be computed.
-    """
-
-    objective: float
-    constraints: Array
-    objective_stderr: float = 0.0
-    constraints_stderr: Array | float = 0.0
-    kind: str = "point"
-
-    @classmethod
-    def of(cls, objective: Any, constraints: Sequence[Any], kind: str = "point") -> Evaluation:
-        """Floats or estimates, as `kl` returns them."""
-        return cls(
-            float(objective),
-            np.array([float(value) for value in constraints]),
-            stderr(objective),
-            np.array([stderr(value) for value in constraints]),
-            kind,
-        )
-
-    def __repr__(self) -> str:
-        errors = np.broadcast_to(self.constraints_stderr, self.constraints.shape)
-        pairs = zip(self.constraints, errors, strict=True)
-        constraints = ", ".join(f"{value:.4f} ± {error:.4f}" for value, error in pairs)
-        return (
-            f"Evaluation(objective {self.objective:.4f} ± {self.objective_stderr:.4f}, "
-            f"constraints {constraints}{'' if self.kind == 'point' else ', along paths'})"
-        )
-
+from .evaluation import Evaluation
 
 REGISTRY: dict[str, type[Problem]] = {}  # every formulation by its name; see `registered`
 

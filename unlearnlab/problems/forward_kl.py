@@ -16,9 +16,9 @@ from ..model import Model, Tilt
 from ..newton import Dual
 from ..ratios import LogRatios
 from ..search import Primal, random_starts, search
-from .base import Evaluation
 from .contact import interior_point
 from .difference import DifferenceTable
+from .evaluation import Evaluation
 from .stated import Stated
 
 FEW = 64  # atoms, up to which a gap is possible and a direct search quick

@@ -16,7 +16,7 @@ from ..newton import Dual, maximise, solved
 from ..ratios import LogRatios, log_normaliser, tilt_weights, tilted_moments
 from ..search import Primal
 from ..statistics import LARGEST, Function, Statistic, functions_of
-from .base import Evaluation, ExponentialTable
+from .evaluation import Evaluation, ExponentialTable
 from .stated import Stated
 
 SMALLEST_SHARE = 1e-3  # of a function's size, that a violation is measured in at least

@@ -13,7 +13,7 @@ from ..newton import Dual
 from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
 from .atomic import beyond_one, reverse_primal, solve_edge
-from .base import Evaluation, ExponentialTable
+from .evaluation import Evaluation, ExponentialTable
 from .stated import Stated
 
 LARGEST_SUM = 0.99  # of multipliers in training: at 1 the Lagrangian has no minimiser
