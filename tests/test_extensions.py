@@ -84,10 +84,7 @@ def test_what_training_evaluation_and_the_solver_measure_is_one_statistic():
 def test_a_fourth_formulation_in_training(method):
     """A student N(m, 1) of q = N(0, 1): it moves away from q_1 until the guess is rare enough."""
     problem = guessed.Guessed(gaussian(0.0), [gaussian(1.0)], [0.3])
-    how = {
-        "primal-dual": {"steps": 150, "lr": 2e-2, "dual_lr": 0.2},
-        "tilt": {"steps": 200, "lr": 2e-2, "pool": 2048},
-    }
+    how = {"primal-dual": {"steps": 150, "dual_lr": 0.2}, "tilt": {"steps": 200, "pool": 2048}}
     run = ul.finetune(problem, Shifted(), method=method, batch=128, lr=2e-2, **how[method])
     x = run.student.sample(4096, seed=5)[:, 0].double()
     share = torch.sigmoid(x - 0.5).mean()  # log q_1/q = x − ½

@@ -59,7 +59,7 @@ def test_the_kl_loss_is_that_of_the_two_transitions():
 def test_a_round_records_the_path_kl_and_the_gaps():
     """‖ε̂_θ − ε̂_{q_1}‖² = σ²α²(m − 1)² whatever x_t: 20 levels of it, and of the path KL."""
     objective = FDivergence([PROBLEM], 4096, anchor=ANCHOR)
-    objective.begin(Shifted(0.7), NONE, Draws([0], 0, part=1, like=LIKE))
+    objective.measure(Shifted(0.7), NONE, Draws([0], 0, part=1, like=LIKE))
     seen = objective.tally.measured(objective.tally.total())
     steps = [s for s in sampling.chain(SCHEDULE, "ddpm", 20, spacing="log_snr") if s.spread]
     size = np.array([float(SCHEDULE.signal[s.t] * SCHEDULE.noise[s.t]) ** 2 for s in steps])
@@ -148,7 +148,7 @@ def test_a_run_that_leaves_its_anchor_says_so():
     run = fdivergence(PROBLEM, Shifted(-0.49), steps=20, lr=2.0, average=0.0, **options)
     assert run.status == "diverged" and "path KL to the anchor rose from" in run.reason
     kept = fdivergence(PROBLEM, Shifted(1.0), steps=50, lr=0.02, **options)
-    assert kept.status == "converged" and not kept.student.denoiser
+    assert kept.status == "fixed" and not kept.student.denoiser
 
 
 def test_several_things_and_data_of_ones_own_are_forgotten():

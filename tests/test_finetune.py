@@ -57,7 +57,7 @@ def test_likelihood_meets_its_threshold():
     problem = ul.Likelihood(Q, [Q1], thresholds=[0.137])
     options = {"lr": 0.03, "batch": 512, "steps": 300, "dual_lr": 0.05}
     run = ul.finetune(problem, Shifted(), evaluate=False, **options)
-    assert run.status == "converged", run
+    assert run.status == "unchecked", run  # it has settled, and was not evaluated
     met = closed_form(0.0, run.student.mean[0], 20, 0.0, 1.0, 1.0)[2]
     assert float(met) == pytest.approx(0.137, rel=0.04)  # on the chain that was trained
     # Samples of the same student by DDIM miss it by a little: they are another law.

@@ -24,15 +24,15 @@ def loop():
     with torch.no_grad():
         for p in made.parameters:
             p += 0.1 * torch.randn(p.shape, generator=generator)
-        made.multipliers.fill_(1e5)  # random weights hardly tell the prompts apart
+        made.dual.weights.fill_(1e5)  # random weights hardly tell the prompts apart
     return made
 
 
 def value(loop, objective):
     """The Lagrangian of one primal step, and the samples' objective and constraint."""
     draws = Draws([0], 0, part=2, like=loop.like)
-    objective.begin(loop.student, loop.lagrange(), draws)
-    losses = sum(loss.sum() for loss in objective.losses(loop.student, loop.lagrange(), draws))
+    objective.begin(loop.student, loop.dual.values(), draws)
+    losses = sum(loss.sum() for loss in objective.losses(loop.student, loop.dual.values(), draws))
     return losses, objective.tally.measured(objective.tally.total())
 
 

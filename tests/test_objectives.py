@@ -139,7 +139,9 @@ def test_policy_gradient_is_that_of_the_lagrangian():
     q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
     objective = PolicyGradient([ul.Likelihood(q, [q1], thresholds=[0.1])], 512)
     theta = torch.tensor(-0.4, requires_grad=True)
-    value, divergence, likelihood = closed_form(0.0, theta, objective.sampling_steps, 3.0, 1.0, 0.7)
+    value, divergence, likelihood = closed_form(
+        0.0, theta, objective.options.sampling_steps, 3.0, 1.0, 0.7
+    )
     (exact,) = torch.autograd.grad(value, theta)
     mean, error = gradient(objective, Shifted(-0.4), [3.0], 60)
     assert abs(mean - float(exact)) < 4 * error

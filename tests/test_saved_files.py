@@ -44,7 +44,7 @@ def moved(arrays, name):
 TAMPERINGS = {
     "model": lambda a, h: moved(a, "model.log_masses"),
     "retain": lambda a, h: moved(a, "retain.log_masses"),
-    "forget": lambda a, h: moved(a, "forget0.log_masses"),
+    "forget": lambda a, h: moved(a, "compared0.log_masses"),
     "NaN": lambda a, h: a["model.log_masses"].fill(np.nan),
     "short": lambda a, h: a.update({"model.log_masses": np.log([0.5, 0.5])}),
     "unnormalised": lambda a, h: a["model.log_masses"].__iadd__(0.1),

@@ -10,11 +10,11 @@ import unlearnlab as ul
 from unlearnlab.stable_diffusion.config import (
     CONFIGS,
     OTHERS,
-    PRIMAL_DUAL,
     PROBLEMS,
     Config,
     shipped,
 )
+from unlearnlab.training.objective import primal_dual
 from unlearnlab.training.settings import split_options
 
 GOOD = """
@@ -128,9 +128,9 @@ def test_the_readme_shows_one_that_is_read(tmp_path):
 @pytest.mark.parametrize("name", shipped())
 def test_what_ships_is_read_and_its_options_are_known(name):
     config = Config.load(name)
-    goal = OTHERS.get(config.method, PRIMAL_DUAL[PROBLEMS[config.problem]])
+    goal = OTHERS.get(config.method) or primal_dual(PROBLEMS[config.problem])
     own = {"steps", "batch", "lr", "dual_lr"}  # of `finetune` itself
-    split_options({key: v for key, v in config.options.items() if key not in own}, goal)
+    split_options({key: v for key, v in config.options.items() if key not in own}, goal.Options)
     assert config.out == f"runs/{name}"
     if not name.startswith("tiny-"):  # the paper's
         assert "Ours: everything else" in (CONFIGS / f"{name}.yaml").read_text()

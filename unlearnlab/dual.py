@@ -73,7 +73,7 @@ def solve(
         raise TypeError(f"near must be a Solution, as solve returns; got {type(near).__name__}")
     if near is not None and len(near.multipliers) != problem.m:
         raise ValueError(
-            f"near must solve a problem with {problem.m} constraints; it has "
+            f"near must solve a problem with as many constraints, {problem.m}; it has "
             f"{len(near.multipliers)}"
         )
     began = time.perf_counter()

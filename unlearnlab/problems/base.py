@@ -304,7 +304,7 @@ class Problem(ABC):
         other = copy(self)
         for kind in type(self).__mro__:
             for name, value in vars(kind).items():
-                if isinstance(value, cached_property) and name != "statistics":
+                if isinstance(value, cached_property):
                     other.__dict__.pop(name, None)  # they are of the old models
         other.retain, other.compared = retain, tuple(compared)
         other.options = replace(self.options, **changes)

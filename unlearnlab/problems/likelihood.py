@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import identity
-from ..errors import SupportError, finite_vector, same_space
+from ..errors import Array, SupportError, finite_vector, same_space
 from ..model import Model, require_model
 from ..statistics import Density, LikelihoodRatio, Statistic
 from .moments import Moments
@@ -131,6 +131,13 @@ class Likelihood(Moments):
         kind = Density if self.statistic == "density" else LikelihoodRatio
         below = None if self.reference is None else self.forgotten
         return tuple(kind(i, self.temperature, self.cap, below) for i in range(self.forgotten))
+
+    def values_at(self, points: Any, *, seed: int = 0, **how: Any) -> Array:
+        """(n, m) what the constraints measure at points of any rung."""
+        if self.reference is None:
+            return super().values_at(points, seed=seed, **how)
+        # q cancels in q_i/r: the table of r against the q_i is enough.
+        return self.on(self.reference, self.forget).values_at(points, seed=seed, **how)
 
     def _check_thresholds(self) -> None:
         given = self.thresholds[: self.forgotten]

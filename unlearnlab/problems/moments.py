@@ -52,7 +52,7 @@ class Moments(Stated):
         ... )
         >>> solution = ul.solve(problem)
         >>> solution.certificate.ok, solution.multipliers.round(3)
-        (True, array([1.022, 0.179]))
+        (True, array([1.21 , 0.251]))
     """
 
     sense = -1
@@ -265,8 +265,10 @@ class Moments(Stated):
         for i, one in enumerate(self.statistics if self._forbidden is not None else ()):
             logs = one.log_values(self.atoms)
             if logs is not None:  # what is beyond e^345 is in the logarithm only
+                terms = np.full(len(p), -np.inf)
+                np.add(log_p, logs, out=terms, where=log_p > -np.inf)
                 with np.errstate(over="ignore"):
-                    values[self._forbidden, i] = np.exp((log_p + logs)[self._forbidden])
+                    values[self._forbidden, i] = np.exp(terms[self._forbidden])
         return np.column_stack([p * t[:, None], values])
 
     def primal(self, log_p: Array) -> Primal:

@@ -37,7 +37,7 @@ class Watch:
         every = self.config.grid_every
         if every and loop.round % every == 0 and self.accelerator.is_main_process:
             how = {"steps": self.config.sample_steps, "seed": self.config.seed}
-            images = self.sd.decode(loop.student.sample(self.config.samples, **how))
+            images = self.sd.decode(loop.model.sample(self.config.samples, **how))
             path = Path(self.config.out) / "grids" / f"round_{loop.round:06}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, contact_sheet([images]))

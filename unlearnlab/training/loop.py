@@ -106,6 +106,12 @@ class Loop:
         self.good: Any = None
 
     @property
+    def model(self) -> Any:
+        """The student; where nothing is trained, the model that the multipliers make."""
+        made = getattr(self.student, "at", None)
+        return self.student if made is None else made(self.dual.values()[0].cpu().double().numpy())
+
+    @property
     def each(self) -> int:
         """Primal steps a round."""
         return self.settings.primal_steps or self.objective.primal_steps
@@ -150,12 +156,15 @@ class Loop:
         first = self.round * self.each
         draws = self.draws(first, part=1)
         self.objective.begin(self.student, self.dual.values(), draws)
+        if self.measures:
+            with torch.no_grad():
+                self.objective.measure(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, min(first + self.each, self.settings.steps)):
             loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
-        measured = self.measured(loss, draws)
+        measured = self.measured(loss)
         reason = self.trouble(loss, measured)
         if reason:
             return reason
@@ -173,11 +182,8 @@ class Loop:
         """Whether this round measures; one that does not repeats what was last measured."""
         return self.round % self.settings.measure_every == 0
 
-    def measured(self, loss: Tensor, draws: Draws) -> Measured:
-        """What the round saw, on the way and by `measure`; its loss where that is nothing."""
-        if self.measures:
-            with torch.no_grad():
-                self.objective.measure(self.student, self.dual.values(), draws)
+    def measured(self, loss: Tensor) -> Measured:
+        """What the round saw, by `measure` and on the way; its loss where that is nothing."""
         if self.objective.tally.sums:
             total = self.accelerator.reduce(self.objective.tally.total(), reduction="sum")
             return Tally.measured(total)

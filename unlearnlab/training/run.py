@@ -153,7 +153,7 @@ def _status(
     if diverged is not None:
         return Status("diverged", diverged)
     if not enforced:
-        return Status("fixed", "thresholds were not enforced")
+        return Status("fixed", "fixed multipliers: the thresholds were not enforced")
     measured = history["constraints"].shape[-1] == problem.m
     if measured:
         scale = problem.multiplier_scale
