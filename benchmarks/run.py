@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import course, gpu, networks, solvers, stable_diffusion
+from benchmarks import course, gpu, large, networks, solvers, stable_diffusion
 from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,6 +41,12 @@ RUNGS = {
             "benchmarks/networks.py",
         ),
         ("cvxpy", "clarabel"),
+    ),
+    "large": Rung(
+        large.MEASURES,
+        (large.rows,),
+        (*EVERYTHING, "benchmarks/timing.py", "benchmarks/large.py"),
+        (),
     ),
     "rung3": Rung(
         stable_diffusion.MEASURES,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import map_blocks
 from .errors import Array, finite_vector
 from .identity import content
 from .ratios import LogRatios
@@ -79,7 +80,14 @@ class LikelihoodRatio(Statistic):
 
     def values(self, atoms: LogRatios) -> Array:
         """ℓ_i."""
-        return np.exp(np.minimum(self.log_values(atoms), LARGEST_LOG))
+        logs = self.log_values(atoms)
+        values = np.empty(len(logs))
+
+        def part(block: slice) -> None:
+            np.exp(np.minimum(logs[block], LARGEST_LOG), out=values[block])
+
+        map_blocks(part, len(logs))
+        return values
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..certificate import certify
-from ..errors import Array
+from ..errors import Array, finite_vector
 from ..problems import Problem, registered
 from ..ratios import log_sum_exp
 from ..solution import FORMAT, Solution
@@ -76,15 +76,16 @@ def _problem(header: dict[str, Any], arrays: dict[str, Array]) -> Problem:
         Function(Tabulated(table), key=Known(key))
         for (_, table), key in zip(functions, keys, strict=True)
     ]
-    return registered(header["problem"]).restored(
-        retain,
-        compared,
-        np.array(header["thresholds"], dtype=np.float64),
-        forgotten=header["forgotten"],
-        options=header["options"],
-        functions=kept,
-        senses=header["senses"],
-    )
+    kind = registered(header["problem"])
+    made = kind.__new__(kind)  # whatever arguments it was made with
+    made.retain, made.compared = retain, tuple(compared)
+    made.forgotten, made.options = header["forgotten"], kind.Options(**header["options"])
+    made.take_functions(kept, header["senses"])
+    made.check_support()
+    made.thresholds = finite_vector("thresholds", header["thresholds"], made.m, per="constraint")
+    made.check_thresholds()
+    made.check_distinct()
+    return made
 
 
 def _model(space: dict[str, Any], arrays: dict[str, Array], name: str) -> ExactModel:

@@ -85,11 +85,11 @@ class Problem(ABC):
         self.options = self.Options() if options is None else options
         self._refuse_points()
         if not retain.sampled:  # else the table is drawn, and checked, when the problem is solved
-            self._check_support()
+            self.check_support()
         self.thresholds: Array = self._given(thresholds, relative)
-        self._check_thresholds()
+        self.check_thresholds()
         if not retain.sampled:
-            self._check_distinct()
+            self.check_distinct()
 
     def _given(self, thresholds: ArrayLike | None, relative: ArrayLike | None) -> Array:
         """Thresholds on what is to be forgotten, in the units of the constraints."""
@@ -238,13 +238,13 @@ class Problem(ABC):
     def _dual_value(self, multipliers: Array) -> float:
         return self.dual(multipliers, self.table).value
 
-    def _check_support(self) -> None:  # noqa: B027 - a hook
+    def check_support(self) -> None:  # noqa: B027 - a hook
         """Refuse densities on which the problem makes no sense."""
 
-    def _check_thresholds(self) -> None:  # noqa: B027 - a hook
+    def check_thresholds(self) -> None:  # noqa: B027 - a hook
         """Refuse thresholds on which the problem makes no sense."""
 
-    def _check_distinct(self) -> None:  # noqa: B027 - a hook
+    def check_distinct(self) -> None:  # noqa: B027 - a hook
         """Refuse to stay close to what is to be left."""
 
     # A strength is the coordinate in which the target is an exponential family or a difference:
@@ -296,11 +296,7 @@ class Problem(ABC):
         return other
 
     def on(self, retain: Any, compared: Sequence[Any], **changes: Any) -> Self:
-        """The same problem on other models, in the place of `retain` and of `compared`.
-
-        Args:
-            changes: of its options.
-        """
+        """The same problem on other models, with `changes` to its options."""
         other = copy(self)
         for kind in type(self).__mro__:
             for name, value in vars(kind).items():
@@ -309,33 +305,11 @@ class Problem(ABC):
         other.retain, other.compared = retain, tuple(compared)
         other.options = replace(self.options, **changes)
         if not retain.sampled:
-            other._check_support()
-            other._check_distinct()
+            other.check_support()
+            other.check_distinct()
         return other
 
-    @classmethod
-    def restored(
-        cls,
-        retain: Any,
-        compared: Sequence[Any],
-        thresholds: Array,
-        *,
-        forgotten: int,
-        options: dict[str, Any],
-        **functions: Any,
-    ) -> Self:
-        """A problem from what a file keeps of it, checked as a new one is."""
-        made = cls.__new__(cls)
-        made.retain, made.compared, made.forgotten = retain, tuple(compared), forgotten
-        made.options = cls.Options(**options)
-        made._take(**functions)
-        made._check_support()
-        made.thresholds = finite_vector("thresholds", thresholds, made.m, per="constraint")
-        made._check_thresholds()
-        made._check_distinct()
-        return made
-
-    def _take(self, functions: Sequence[Any], senses: Sequence[float]) -> None:
+    def take_functions(self, functions: Sequence[Any], senses: Sequence[float]) -> None:
         """A user's functions and the senses of all constraints, from a file."""
         if functions:
             raise ValueError(f"{type(self).__name__} has no functions; the file holds some")

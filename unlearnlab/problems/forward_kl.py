@@ -90,7 +90,8 @@ class ForwardKL(Stated):
         """T, nats."""
         return self.options.floor
 
-    def _check_support(self) -> None:
+    def check_support(self) -> None:
+        """Refuse densities on which the problem makes no sense."""
         for i in range(self.m):
             cells = int(np.isneginf(self.atoms.ratios[:, i]).sum())
             if cells:
@@ -99,7 +100,8 @@ class ForwardKL(Stated):
                     "q > 0 wherever q_i > 0"
                 )
 
-    def _check_distinct(self) -> None:
+    def check_distinct(self) -> None:
+        """Refuse to stay close to what is to be left."""
         self._refuse_equal()
 
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:

@@ -139,7 +139,8 @@ class Likelihood(Moments):
         # q cancels in q_i/r: the table of r against the q_i is enough.
         return self.on(self.reference, self.forget).values_at(points, seed=seed, **how)
 
-    def _check_thresholds(self) -> None:
+    def check_thresholds(self) -> None:
+        """Refuse thresholds on which the problem makes no sense."""
         given = self.thresholds[: self.forgotten]
         if not (given > 0).all():
             raise ValueError(
@@ -147,7 +148,8 @@ class Likelihood(Moments):
                 "every point that q_i can produce would be forbidden; use a small number"
             )
 
-    def _check_support(self) -> None:
+    def check_support(self) -> None:
+        """Refuse densities on which the problem makes no sense."""
         if self.reference is not None and np.isposinf(self.atoms.ratios[:, -1]).any():
             raise SupportError(
                 "reference has no mass on some cells where retain has: q_i/r is infinite there"

@@ -84,7 +84,7 @@ class Moments(Stated):
             retain, forget, thresholds, relative=relative, options=options, besides=besides
         )
 
-    def _take(self, functions: Sequence[Any], senses: Sequence[float]) -> None:
+    def take_functions(self, functions: Sequence[Any], senses: Sequence[float]) -> None:
         """Functions and their bounds from a file."""
         k = len(senses) - len(functions)
         self.least = sum(sense > 0 for sense in senses[k:])
@@ -180,8 +180,17 @@ class Moments(Stated):
         E_p[ℓ_i] ≤ b_i leaves them a mass below b_ie^{−345}, that is none; and e^{345} is the
         largest number whose square, which the Hessian needs, is a double.
         """
-        forbidden = np.asarray((self.values(self.atoms) >= LARGEST).any(axis=1))
-        return forbidden if forbidden.any() else None
+        return _beyond(self._values)
+
+    @cached_property
+    def _values(self) -> Array:
+        """(N, m) what the constraints measure at the atoms."""
+        return self.values(self.atoms)
+
+    @cached_property
+    def table(self) -> ExponentialTable:
+        """The atoms in the form that `dual` uses."""
+        return self._table_of(self._values, self.atoms)
 
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
         """KL(p‖q) and the means E_p[f_i]."""
@@ -197,10 +206,12 @@ class Moments(Stated):
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """a, on the cells that may hold mass."""
-        values = self.values(atoms)
-        forbidden = np.asarray((values >= LARGEST).any(axis=1))
+        return self._table_of(self.values(atoms), atoms)
+
+    def _table_of(self, values: Array, atoms: LogRatios) -> ExponentialTable:
+        forbidden = _beyond(values)
         statistics = values if not self.least else values * self._signs
-        if not forbidden.any():
+        if forbidden is None:
             return ExponentialTable(atoms.log_weights, statistics)
         statistics = np.where(forbidden[:, None], 0.0, statistics)
         return ExponentialTable(np.where(forbidden, -np.inf, atoms.log_weights), statistics)
@@ -261,7 +272,7 @@ class Moments(Stated):
         """p·t and p·f_i."""
         t = self.log_ratio(log_p, log_p > -np.inf)
         p = np.exp(log_p)[:, None]
-        values = p * self.values(self.atoms)
+        values = p * self._values
         for i, one in enumerate(self.statistics if self._forbidden is not None else ()):
             logs = one.log_values(self.atoms)
             if logs is not None:  # what is beyond e^345 is in the logarithm only
@@ -290,3 +301,10 @@ class Moments(Stated):
         """f_i at each atom of q that may hold mass."""
         held = self.table.log_weights > -np.inf
         return self.table.statistics[held] * self._signs
+
+
+def _beyond(values: Array) -> Mask | None:
+    """(N,) cells where some value is not below e^345, if any."""
+    if values.max(initial=0.0) < LARGEST:
+        return None
+    return np.asarray((values >= LARGEST).any(axis=1))

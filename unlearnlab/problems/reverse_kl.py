@@ -48,7 +48,8 @@ class ReverseKL(Stated):
     objective_name = "KL(p‖q)"
     constraint_name = "KL(p‖q_i)"
 
-    def _check_support(self) -> None:
+    def check_support(self) -> None:
+        """Refuse densities on which the problem makes no sense."""
         for i in range(self.m):
             if self.atoms.ratios[:, i].max() == np.inf:
                 cells = int(np.isposinf(self.atoms.ratios[:, i]).sum())
@@ -57,7 +58,8 @@ class ReverseKL(Stated):
                     "q_i > 0 wherever q > 0 (mix a little of q into it, or use Likelihood)"
                 )
 
-    def _check_distinct(self) -> None:
+    def check_distinct(self) -> None:
+        """Refuse to stay close to what is to be left."""
         self._refuse_equal()
 
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
