@@ -106,7 +106,7 @@ def table() -> str:
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` writes this page from `results/rung1.json` and `results/rung3.json`. Ratios",
+        "`make bench` writes this page from `results/`: rung1, large and rung3. Ratios",
         "are of one run; what they compare is measured in turn; every number is a median. A solve",
         "is timed from the two densities to the certified solution.",
         "",
@@ -133,6 +133,8 @@ def table() -> str:
     ]
     if on_gpu["provenance"]:
         lines += [made("gpu", on_gpu["provenance"]), ""]
+    if tests := stored("device"):
+        lines += [f"`{tests['command']}` there: {tests['printed'][-1]}.", ""]
     return "\n".join(lines)
 
 

@@ -99,12 +99,10 @@ class DualOnlyObjective(ReverseKLObjective):
         super().begin(self.composed, multipliers, draws)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """None: nothing is trained."""
+        """None: nothing is trained, and the divergences of the composed model are measured."""
+        with torch.no_grad():
+            self.gaps(self.composed.noise_prediction, draws)
         yield from ()
-
-    def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
-        """The divergences of the composed model."""
-        self.gaps(self.composed.noise_prediction, draws)
 
 
 def compose(problem: Problem, multipliers: Any) -> ComposedModel:
