@@ -72,6 +72,18 @@ def test_readme_fourth_example_runs(tmp_path, monkeypatch):
     assert stored["result"]["code"] == code, "the pictures are of other lines: make experiments"
 
 
+def test_readme_fifth_example_runs():
+    """Its optimum on a smaller pool; the run in two steps."""
+    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[4]
+    short = code.replace('"steps": 100, "batch": 32', '"steps": 2, "batch": 2, "evaluate": False')
+    short = short.replace("pool=512", "pool=96")
+    assert short.count("96") == 1 and '"steps": 2' in short
+    exec(short, space := {})
+    solution, run = space["solution"], space["run"]
+    assert solution.certificate.ok and (solution.constraints[1:] >= [0.3 - 1e-8, 0.9 - 1e-8]).all()
+    assert solution.constraints[0] <= 0.3 + 1e-8 and run.status in ("unchecked", "violated")
+
+
 def test_readme_links_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("https:"):

@@ -16,12 +16,12 @@ class Tilt:
     """How a problem reweights q: p = q·e^t.
 
     Attributes:
-        log_weights: (N,) t = log p/q at the atoms, nats.
+        log_ratio: (N,) t = log p/q at the atoms, nats.
         guidance: (m,) u of p ∝ q·Π(q/q_i)^{u_i}, which a score model composes as
             s_q + Σu_i(s_q − s_{q_i}); None when the tilt is not of that form.
     """
 
-    log_weights: Array
+    log_ratio: Array
     guidance: Array | None = None
 
 

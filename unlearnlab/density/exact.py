@@ -96,6 +96,8 @@ class ExactModel:
         """KL(self‖other) in nats, exactly; see `unlearnlab.kl`."""
         require_model("other", other)
         same_space(["p", "q"], [self, other])
+        if other is self:
+            return 0.0
         p, log_p, log_q = self.probabilities, self.log_masses, other.log_masses
 
         def part(block: slice) -> float:
@@ -143,7 +145,7 @@ class ExactModel:
 @realise.register
 def _(retain: ExactModel, tilt: Tilt, atoms: LogRatios) -> ExactModel:
     """The density q·e^t."""
-    return retain.with_log_masses(retain.log_masses + tilt.log_weights)
+    return retain.with_log_masses(retain.log_masses + tilt.log_ratio)
 
 
 def normalise(name: str, log_masses: Array) -> Array:

@@ -68,4 +68,4 @@ def _(retain: DiffusionModel, tilt: Tilt, atoms: LogRatios) -> DiffusionModel | 
     """The composed model of a tilt p ∝ q·Π(q/q_i)^{u_i}, else a weighted pool."""
     if tilt.guidance is not None:
         return ComposedModel(retain, atoms.points.forget, tilt.guidance)
-    return Pool(atoms.log_weights + tilt.log_weights, atoms)
+    return Pool(atoms.log_weights + tilt.log_ratio, atoms)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..blocks import map_blocks
 from ..errors import Array, Mask, multiplier_vector
 from ..model import Model, Tilt
 from ..newton import Dual, maximise, solved
@@ -305,6 +306,6 @@ class Moments(Stated):
 
 def _beyond(values: Array) -> Mask | None:
     """(N,) cells where some value is not below e^345, if any."""
-    if values.max(initial=0.0) < LARGEST:
+    if max(map_blocks(lambda block: values[block].max(), len(values))) < LARGEST:
         return None
     return np.asarray((values >= LARGEST).any(axis=1))
