@@ -265,3 +265,40 @@ def test_every_status_has_advice():
     falling = np.linspace(1, 0.5, 30)[:, None]
     loose = diagnose(calm - 0.5, calm + 0.01, falling, np.ones(1))
     assert loose.name == "violated" and "complementarity" in loose.reason
+
+
+def test_measuring_is_apart_from_training(monkeypatch):
+    """Every third round measures, the others repeat it; the student is that of measuring always."""
+    method = ul.baselines.NegGrad
+    calls, measure = [], method.measure
+
+    def counted(self, *given):
+        calls.append(len(calls))
+        measure(self, *given)
+
+    monkeypatch.setattr(method, "measure", counted)
+    how = {"steps": 30, "batch": 16, "evaluate": False, "progress": False, "method": method}
+    problem = ul.ForwardKL(Q, [Q1], thresholds=[2.0])
+    seldom = ul.finetune(problem, Shifted(), measure_every=3, **how)
+    assert len(calls) == 2  # of six rounds
+    seen = seldom.history["objective"]
+    assert (seen[:3] == seen[0]).all() and (seen[3:] == seen[3]).all() and seen[0] != seen[3]
+    always = ul.finetune(problem, Shifted(), **how)
+    assert len(calls) == 2 + 6
+    assert float(always.student.mean) == float(seldom.student.mean)
+    assert always.history["objective"][3] == seen[3]
+
+
+def test_an_optimizer_and_a_hook_of_ones_own():
+    """A hook that zeroes gradients leaves a student without weight decay where it was."""
+
+    def zeroed(parameters):
+        for p in parameters:
+            p.grad.zero_()
+
+    how = {"steps": 10, "batch": 16, "evaluate": False, "progress": False}
+    sgd = {"make_optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1)}
+    held = ul.finetune(RU, Shifted(0.3), multipliers=[0.5], gradient_hook=zeroed, **sgd, **how)
+    assert float(held.student.mean) == float(torch.tensor(0.3))
+    moved = ul.finetune(RU, Shifted(0.3), multipliers=[0.5], **sgd, **how)
+    assert float(moved.student.mean) < 0.29

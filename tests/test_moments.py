@@ -6,6 +6,7 @@ import cvxpy
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from students import Shifted, gaussian
 
 import unlearnlab as ul
@@ -201,3 +202,23 @@ def test_a_key_says_that_functions_are_the_same(tmp_path):
 def test_bad_input_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_digits_take_a_moment_too():
+    """Mean brightness of the digits: the pool's λ is the root of one weighted mean."""
+    model = ul.digits.load_model("unconditional")
+    bright = {"at_most": [(lambda x: x.flatten(1).mean(1), -0.5)]}
+    problem = ul.Moments(model, **bright)
+    runs = {"tilt": {"pool": 32}, "primal-dual": {"sampling_steps": 4}}
+    for method, how in runs.items():
+        run = finetune(problem, model, method=method, steps=2, batch=4, evaluate=False, **how)
+        assert run.status != "diverged" and run.multipliers.shape == (1,)
+    found = ul.solve(problem, pool=32)
+    v = found.evidence.target.x.flatten(1).mean(1).double().numpy()
+
+    def excess(lam):
+        weights = np.exp(-lam * (v - v.mean()))
+        return weights @ v / weights.sum() + 0.5
+
+    assert v.mean() > -0.5 and found.certificate.ok
+    assert found.multipliers[0] == pytest.approx(brentq(excess, 0, 1e3), rel=1e-6)

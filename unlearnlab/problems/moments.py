@@ -20,6 +20,7 @@ from ..statistics import LARGEST, Function, Statistic, functions_of
 from .evaluation import Evaluation, ExponentialTable
 from .stated import Stated
 
+FEW = 64  # draws that tell how far a function spreads: only the unit of a dual step hangs on it
 SMALLEST_SHARE = 1e-3  # of a function's size, that a violation is measured in at least
 
 
@@ -159,7 +160,8 @@ class Moments(Stated):
     def _spreads(self) -> Array:
         """Standard deviations of the functions under q, from draws where it has no table."""
         if self.retain.sampled:
-            atoms = self.retain.log_ratios([], seed=0, densities=False)
+            few = self.retain.sample(FEW, seed=0)
+            atoms = self.retain.log_ratios([], atoms=few, densities=False)
         else:
             atoms = self.atoms
         values = np.stack([one.values(atoms) for one in self.functions], axis=1)
