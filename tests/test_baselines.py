@@ -10,7 +10,7 @@ import unlearnlab as ul
 from unlearnlab import baselines
 from unlearnlab.training.denoising import ForwardKLObjective
 from unlearnlab.training.draws import Draws
-from unlearnlab.training.lagrangians import ReverseKLObjective
+from unlearnlab.training.reverse_kl import ReverseKLObjective
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(40, 1, generator=GENERATOR)

@@ -1,6 +1,10 @@
 """Moment problems: closed forms, another solver, and the same problem on every rung."""
 
 import functools
+import json
+import os
+import subprocess
+import sys
 
 import cvxpy
 import numpy as np
@@ -184,7 +188,7 @@ def test_a_key_says_that_functions_are_the_same(tmp_path):
         (
             lambda: ul.solve(ul.Moments(NORMAL, at_least=[(lambda x: x, 0)])),
             ValueError,
-            r"at_least\[0\] must return one finite number for each of 3001 points; got shape",
+            r"at_least\[0\] must return one finite number for each of 3001 points; got an array of shape",
         ),
         (
             lambda: ul.solve(ul.Moments(NORMAL, at_most=[(lambda x: np.log(x[:, 0] - 20), 0)])),
@@ -222,3 +226,67 @@ def test_digits_take_a_moment_too():
 
     assert v.mean() > -0.5 and found.certificate.ok
     assert found.multipliers[0] == pytest.approx(brentq(excess, 0, 1e3), rel=1e-6)
+
+
+def test_a_function_that_is_refused_is_refused_again():
+    problem = ul.Moments(NORMAL, at_most=[(lambda x: 1e200 * x[:, 0], 0.0)])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="whose square is no double"):
+            ul.solve(problem)
+
+
+TOLD = """
+import json, unlearnlab as ul
+from unlearnlab.identity import content
+class Threshold:
+    def __init__(self, at): self.at = at
+def above(limit): return lambda x: (x[:, 0] > limit.at) & ("a" not in {"b", "c", "d"})
+print(json.dumps([content(ul.Function(above(Threshold(at)))) for at in (1.0, 1.0, 2.0)]))
+"""
+
+
+def test_a_function_is_the_same_in_another_process_and_not_with_another_number():
+    def told(seed):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", TOLD],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        return json.loads(done.stdout)
+
+    first, again = told("1"), told("2")
+    assert first == again and first[0] == first[1] != first[2]
+
+
+def test_a_function_that_refers_to_itself_needs_a_key():
+    def loop(x):
+        return loop
+
+    with pytest.raises(ValueError, match="give ul"):
+        ul.Moments(NORMAL, at_most=[(loop, 0.0)]).identity()
+    assert ul.Moments(NORMAL, at_most=[(ul.Function(loop, key="own"), 0.0)]).identity()
+
+
+def test_a_model_that_has_changed_is_solved_anew():
+    """No pool is kept that any change of a model could make stale.
+
+    Its draws are Gaussian, of a spread that depends on the sampler: λ = (mean + ½)/variance.
+    """
+    state = {"mean": 0.0}
+    schedule = ul.Schedule()
+
+    def noise(x_t, t):
+        alpha, sigma = schedule.at(t, x_t)
+        return sigma * (x_t - alpha * state["mean"])
+
+    model = ul.wrap(noise, schedule, 1)
+    problem = ul.Moments(model, at_most=[(first, -0.5)])
+    for mean in (0.0, 1.0):
+        state["mean"] = mean
+        x = model.sample(8192, seed=5, quasi=True)[:, 0].double()
+        known = float((x.mean() + 0.5) / x.var())
+        assert known == pytest.approx(mean + 0.5, rel=0.1)
+        assert ul.solve(problem, pool=4096).multipliers[0] == pytest.approx(known, rel=0.02)

@@ -12,9 +12,9 @@ import unlearnlab as ul
 from unlearnlab.diffusion import sampling
 from unlearnlab.training.denoising import ForwardKLObjective
 from unlearnlab.training.draws import Draws, Levels
-from unlearnlab.training.lagrangians import ReverseKLObjective
 from unlearnlab.training.objective import Denoising
 from unlearnlab.training.policy_gradient import PolicyGradient
+from unlearnlab.training.reverse_kl import ReverseKLObjective
 
 LIKE = torch.empty(0)
 

@@ -255,3 +255,20 @@ def test_hidden_log_ratios_carry_their_variance():
         table.forget_log_density[near], truth.forget_log_density[near], atol=0.6
     )
     assert torch.is_tensor(table.points.x)
+
+
+def test_a_known_density_is_used_where_the_retained_one_is_not_known():
+    """log q_i is exact for `solve` and for a training step alike, whatever log q is."""
+    retain, known = hidden(RETAIN), exact(FORGET[0])
+    question = ul.Likelihood(retain, [known], [0.1])
+    x = exact(RETAIN).sample(32, seed=1)
+    truth = known.log_density(x).exp().numpy()
+    for how in ({}, {"quality": retain.effort.training}):
+        np.testing.assert_allclose(question.values_at(x, **how)[:, 0], truth, rtol=1e-12)
+
+
+def test_the_noise_of_log_ratios_follows_the_seed():
+    retain, other = hidden(RETAIN), hidden(FORGET[0])
+    x = exact(RETAIN).sample(8, seed=1)
+    first, again, second = (retain.log_ratios([other], atoms=x, seed=s).ratios for s in (0, 0, 1))
+    assert (first == again).all() and (first != second).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -62,14 +62,10 @@ class LogRatios:
         )
 
     def value(self, name: Hashable, function: Callable[[Any], Any]) -> Array:
-        """(N,) `function` of the points, as `measured` gives it, under `name` from now on."""
+        """(N,) `function` of the points, under `name` from now on."""
         if name not in self.values:
-            self.values[name] = measured(self.points, function)
+            self.values[name] = function(self.points)
         return self.values[name]
-
-    def fresh(self) -> LogRatios:
-        """The same table with no function's values: a function may have changed since."""
-        return replace(self, values={})
 
 
 @singledispatch

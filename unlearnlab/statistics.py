@@ -16,7 +16,7 @@ import numpy as np
 from .blocks import map_blocks
 from .errors import Array, finite_vector
 from .identity import content
-from .ratios import LogRatios
+from .ratios import LogRatios, measured
 
 LARGEST_LOG = 345.0  # e^345 squared is still a double: a Hessian of statistics exists
 LARGEST = float(np.exp(LARGEST_LOG))
@@ -135,30 +135,40 @@ class Function(Statistic):
         Raises:
             ValueError: not one finite number for each point.
         """
-        known = self in atoms.values
-        values = atoms.value(self, self.function)
-        if not known:
-            size = len(atoms.log_weights)
-            bad = 0 if values.shape != (size,) else int((~np.isfinite(values)).sum())
-            if values.shape != (size,) or bad:
-                del atoms.values[self]
-                got = f"shape {values.shape}" if not bad else f"{bad} NaN or infinite ones"
-                raise ValueError(
-                    f"{self.name} must return one finite number for each of {size} points; got "
-                    f"{got}"
-                )
-            if np.abs(values).max(initial=0.0) >= LARGEST:
-                raise ValueError(
-                    f"{self.name} returns {np.abs(values).max():.3g}, whose square is no double: "
-                    "divide function and threshold by a number"
-                )
-        return values
+        return atoms.value(self, self.checked)
+
+    def checked(self, points: Any) -> Array:
+        """f at points, refused where it is not one finite number for each."""
+        values = measured(points, self.function)
+        if values.shape != (len(points),):
+            wrong = f"an array of shape {values.shape}"
+        elif bad := int((~np.isfinite(values)).sum()):
+            wrong = f"{bad} NaN or infinite ones"
+        elif np.abs(values).max(initial=0.0) < LARGEST:
+            return values
+        else:
+            raise ValueError(
+                f"{self.name} returns {np.abs(values).max():.3g}, whose square is no double: "
+                "divide function and threshold by a number"
+            )
+        raise ValueError(
+            f"{self.name} must return one finite number for each of {len(points)} points; got "
+            f"{wrong}"
+        )
 
     def identity(self) -> Any:
         """The key, or the function's name and contents."""
         if isinstance(self.key, Known):
             return self.key.identity
-        return content(self.function) if self.key is None else ["key", content(self.key)]
+        if self.key is not None:
+            return ["key", content(self.key)]
+        try:
+            return content(self.function)
+        except RecursionError:
+            raise ValueError(
+                f"{self.name} holds something that refers to itself, so that it cannot be told "
+                "from other functions: give ul.Function(f, key=...)"
+            ) from None
 
 
 @content.register
@@ -171,22 +181,6 @@ class Known:
     """The identity of a function that was read from a file."""
 
     identity: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Tabulated:
-    """A function that is known at some points alone: what a file keeps of a user's function."""
-
-    table: Array
-
-    def __call__(self, points: Any) -> Array:
-        """The values that were saved, for the points that they were saved for."""
-        if len(points) != len(self.table):
-            raise ValueError(
-                f"this function was read from a file, which holds its values at {len(self.table)} "
-                f"points; it cannot be evaluated at {len(points)} others"
-            )
-        return self.table
 
 
 @dataclass(frozen=True)
@@ -206,8 +200,6 @@ class Constraint:
 
 def functions_of(name: str, given: Any) -> list[tuple[Function, float]]:
     """`at_most` or `at_least` as a user gives them, checked: pairs of a function and a number."""
-    if given is None:
-        return []
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise TypeError(f"{name} must be a list of pairs (function, threshold); got {given!r:.60}")
     found = []

@@ -15,7 +15,7 @@ from ..diffusion.quadrature import predict
 from ..problems import Problem
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.lagrangians import ReverseKLObjective, Sampling
+from ..training.reverse_kl import ReverseKLObjective, Sampling
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,27 @@ from ..errors import Array, finite_vector
 from ..problems import Problem, registered
 from ..ratios import log_sum_exp
 from ..solution import FORMAT, Solution
-from ..statistics import Function, Known, Tabulated
+from ..statistics import Function, Known
 from .discrete import Discrete
 from .exact import ExactModel
 from .grid import Grid, GridDensity
 from .mixture import GaussianMixture
+
+
+@dataclass(frozen=True, eq=False)
+class Tabulated:
+    """A function that is known at some points alone: what a file keeps of a user's function."""
+
+    table: Array
+
+    def __call__(self, points: Any) -> Array:
+        """The values that were saved, for the points that they were saved for."""
+        if len(points) != len(self.table):
+            raise ValueError(
+                f"this function was read from a file, which holds its values at {len(self.table)} "
+                f"points; it cannot be evaluated at {len(points)} others"
+            )
+        return self.table
 
 
 def load(path: str | os.PathLike[str]) -> Solution:

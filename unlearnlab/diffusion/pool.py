@@ -34,6 +34,9 @@ class Samples:
     retain: DiffusionModel
     forget: tuple[DiffusionModel, ...]
 
+    def __len__(self) -> int:
+        return len(self.x)
+
     def __getitem__(self, index: Any) -> Samples:
         index = torch.as_tensor(index) if isinstance(index, np.ndarray) else index
         return replace(self, x=self.x[index])

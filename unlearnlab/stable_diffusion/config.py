@@ -15,8 +15,8 @@ from .. import baselines
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from ..training.denoising import DataObjective
 from ..training.finetune import BATCH, METHODS
-from ..training.lagrangians import DualOnlyObjective
 from ..training.objective import primal_dual
+from ..training.reverse_kl import DualOnlyObjective
 from ..training.tilt import Tilted
 
 PROBLEMS: dict[str, type[Problem]] = {

@@ -16,10 +16,10 @@ from ..diffusion.model import DiffusionModel
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
-from .lagrangians import DualOnlyObjective, compose
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
 from .objective import Objective, primal_dual
+from .reverse_kl import DualOnlyObjective, compose
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, split_options
 from .tilt import Tilted

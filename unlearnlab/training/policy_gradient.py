@@ -13,8 +13,8 @@ from ..diffusion import sampling
 from ..diffusion.quadrature import Gaussian, predict
 from ..problems import Moments, Problem
 from .draws import Draws
-from .lagrangians import Sampling
 from .objective import PRIMAL_DUAL, Lagrangian
+from .reverse_kl import Sampling
 
 
 class Passed(NamedTuple):
@@ -53,8 +53,11 @@ class PolicyGradient(Lagrangian):
         signs = -self.problem.senses
         self.signs = torch.tensor(signs)
         self.limits = torch.tensor(np.stack([signs * one.thresholds for one in problems]))
-        unknown = any(one.needs_density for one in self.problem.statistics)
-        self.anchor = Gaussian(self.retain, seed=0) if unknown else None
+        self.anchor = None  # of log q_i: once for the run, where Lemma 2 has to measure it
+        if any(one.needs_density for one in self.problem.statistics):
+            x = torch.zeros(1, *self.retain.shape).to(self.retain.device, self.retain.dtype)
+            if any(one.log_density(x) is None for one in (self.retain, *self.forget)):
+                self.anchor = Gaussian(self.retain, seed=0)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
