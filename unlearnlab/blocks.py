@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 BLOCK = 8192  # cells; 64 KiB a float64 array: a handful of arrays stay in the second-level cache
 PARALLEL_FROM = 1 << 18  # cells; below this a thread costs more than it saves
 
@@ -41,6 +44,16 @@ def map_blocks(function: Callable[[slice], T], cells: int) -> list[T]:
         range(0, len(blocks), size),
     )
     return [result for part in parts for result in part]
+
+
+def smallest(values: NDArray[np.float64]) -> float:
+    """The least of many numbers, along the first axis in blocks; NaN where there is one."""
+    return float(np.min(map_blocks(lambda block: values[block].min(), len(values))))
+
+
+def largest(values: NDArray[np.float64]) -> float:
+    """The greatest of many numbers, likewise."""
+    return float(np.max(map_blocks(lambda block: values[block].max(), len(values))))
 
 
 if hasattr(os, "register_at_fork"):  # a forked child inherits the pool's object, not its threads

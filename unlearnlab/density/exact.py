@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..blocks import map_blocks
+from ..blocks import map_blocks, smallest
 from ..errors import Array, same_space
 from ..model import Tilt, realise, require_model
 from ..ratios import LogRatios, log_sum_exp
@@ -139,7 +139,7 @@ class ExactModel:
 
     @cached_property
     def _full_support(self) -> bool:
-        return bool(self.log_masses.min() > -np.inf)
+        return smallest(self.log_masses) > -np.inf
 
 
 @realise.register

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..blocks import map_blocks
+from ..blocks import largest
 from ..errors import Array, Mask, multiplier_vector
 from ..model import Model, Tilt
 from ..newton import Dual, maximise, solved
@@ -193,7 +193,7 @@ class Moments(Stated):
     @cached_property
     def table(self) -> ExponentialTable:
         """The atoms in the form that `dual` uses."""
-        return self._table_of(self._values, self.atoms)
+        return self._table_of(self._values, self._forbidden, self.atoms)
 
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
         """KL(p‖q) and the means E_p[f_i]."""
@@ -209,10 +209,12 @@ class Moments(Stated):
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """a, on the cells that may hold mass."""
-        return self._table_of(self.values(atoms), atoms)
+        values = self.values(atoms)
+        return self._table_of(values, _beyond(values), atoms)
 
-    def _table_of(self, values: Array, atoms: LogRatios) -> ExponentialTable:
-        forbidden = _beyond(values)
+    def _table_of(
+        self, values: Array, forbidden: Mask | None, atoms: LogRatios
+    ) -> ExponentialTable:
         statistics = values if not self.least else values * self._signs
         if forbidden is None:
             return ExponentialTable(atoms.log_weights, statistics)
@@ -308,6 +310,6 @@ class Moments(Stated):
 
 def _beyond(values: Array) -> Mask | None:
     """(N,) cells where some value is not below e^345, if any."""
-    if max(map_blocks(lambda block: values[block].max(), len(values))) < LARGEST:
+    if largest(values) < LARGEST:
         return None
     return np.asarray((values >= LARGEST).any(axis=1))

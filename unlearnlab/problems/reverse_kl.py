@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..blocks import largest, smallest
 from ..errors import Array, SupportError, multiplier_vector
 from ..model import Tilt
 from ..newton import Dual
@@ -51,7 +52,7 @@ class ReverseKL(Stated):
     def check_support(self) -> None:
         """Refuse densities on which the problem makes no sense."""
         for i in range(self.m):
-            if self.atoms.ratios[:, i].max() == np.inf:
+            if largest(self.atoms.ratios[:, i]) == np.inf:
                 cells = int(np.isposinf(self.atoms.ratios[:, i]).sum())
                 raise SupportError(
                     f"forget[{i}] is zero in {cells} cells where retain is not; ReverseKL needs "
@@ -74,7 +75,7 @@ class ReverseKL(Stated):
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""
         ratios = self.values(atoms)
-        if atoms.log_weights.min() == -np.inf:  # p has no mass there either: any number will do
+        if smallest(atoms.log_weights) == -np.inf:  # p has no mass there either: any number will do
             ratios = np.where(np.isneginf(atoms.log_weights)[:, None], 0.0, ratios)
         return ExponentialTable(atoms.log_weights, ratios)
 
