@@ -185,6 +185,16 @@ def test_other_bad_input():
         ul.tradeoff(same, [2.0])
 
 
+def test_a_level_for_constraints_of_both_senses_is_refused():
+    """One level would loosen E_p[g] ≥ c where it tightens E_p[f] ≤ b."""
+    grid = ul.Grid(-8, 8, 201)
+    q = ul.GaussianMixture([1], [0], [1]).on(grid)
+    right, left = (lambda x: x[:, 0] > 1), (lambda x: x[:, 0] < -1)
+    problem = ul.Moments(q, at_most=[(right, 0.1)], at_least=[(left, 0.1)])
+    with pytest.raises(ValueError, match="problem has at_least= beside its other constraints"):
+        ul.tradeoff(problem, [0.5])
+
+
 def test_the_bar_stays_off_where_it_would_break_a_notebook_test(capsys, monkeypatch):
     problem = make("Likelihood", cells=301)
     ul.tradeoff(problem, [0.5, 0.2])

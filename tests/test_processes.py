@@ -21,8 +21,10 @@ for method in ("primal-dual", "tilt"):
     run = ul.finetune(problem, Shifted(), method=method, lr=0.02, batch=int(sys.argv[2]),
                       steps=300, dual_lr=0.05, evaluate=False, accelerator=accelerator,
                       folder=f"{sys.argv[3]}/{method}", save_every=50)
-    print(json.dumps([method, accelerator.process_index, accelerator.num_processes, run.status,
-                      float(run.multipliers[0]), float(run.student.mean)]))
+    said = [accelerator.num_processes, run.status, float(run.multipliers[0]),
+            float(run.student.mean)]
+    with open(f"{sys.argv[3]}-{method}-{accelerator.process_index}.json", "w") as file:
+        json.dump(said, file)
 """
 
 
@@ -40,11 +42,12 @@ def test_processes_agree(tmp_path, processes, precision):
         [*launch, *job, precision], capture_output=True, text=True, timeout=300, env=ENVIRONMENT
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    for method in ("primal-dual", "tilt"):
-        found = [one[1:] for one in said if one[0] == method]
-        assert sorted(one[0] for one in found) == list(range(processes))
-        assert all(one[1] == processes and one[2] == "unchecked" for one in found)
-        assert len({(one[3], one[4]) for one in found}) == 1  # bit for bit the same on both
-        assert found[0][3] == pytest.approx(0.5, abs=0.01)
-        assert found[0][4] == pytest.approx(-1.0, abs=0.02)
+    for method in ("primal-dual", "tilt"):  # a file for each process: two may print into one line
+        names = [f"run-{method}-{index}.json" for index in range(processes)]
+        assert sorted(file.name for file in tmp_path.glob(f"run-{method}-*.json")) == names
+        found = [json.loads((tmp_path / name).read_text()) for name in names]
+        assert all(one == found[0] for one in found)  # bit for bit the same on both
+        told, status, multiplier, mean = found[0]
+        assert told == processes and status == "unchecked"
+        assert multiplier == pytest.approx(0.5, abs=0.01)
+        assert mean == pytest.approx(-1.0, abs=0.02)

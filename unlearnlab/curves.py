@@ -132,7 +132,7 @@ def tradeoff(
 
     Raises:
         InfeasibleError: some level cannot be reached; the message names it.
-        ValueError: levels that are not positive, or an unknown match.
+        ValueError: levels that are not positive, an unknown match, or `at_least` in the problem.
         RuntimeError: a worker process died.
 
     Warns:
@@ -183,10 +183,16 @@ def _check(problem: Problem, relative: ArrayLike, match: str) -> Array:
         raise ValueError(f"relative must hold positive finite numbers; got {relative!r}")
     if not isinstance(match, str) or match not in MATCHES:
         raise ValueError(f"match must be 'worst' or 'total'; got {match!r}")
+    if (problem.senses != problem.sense).any():
+        raise ValueError(
+            "problem has at_least= beside its other constraints, and one level for all of them "
+            "would loosen some where it tightens others; solve problem.with_thresholds(...) at "
+            "each point instead"
+        )
     if not (problem.baseline() > 0).all():
         raise ValueError(
             f"relative levels need positive values at q; got {problem.baseline().tolist()}: some "
-            "forget distribution equals retain"
+            "forget distribution equals retain, or a function's mean is not positive"
         )
     return levels
 

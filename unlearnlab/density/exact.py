@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..blocks import map_blocks, smallest
+from ..blocks import elementwise, map_blocks, smallest
 from ..errors import Array, same_space
 from ..model import Tilt, realise, require_model
 from ..ratios import LogRatios, log_sum_exp
@@ -55,10 +55,7 @@ class ExactModel:
     @cached_property
     def probabilities(self) -> Array:
         """(N,) cell masses, sum 1."""
-        masses = np.empty(len(self.log_masses))
-        map_blocks(
-            lambda block: np.exp(self.log_masses[block], out=masses[block]), len(self.log_masses)
-        )
+        masses = elementwise(np.exp, self.log_masses)
         masses.flags.writeable = False
         return masses
 
@@ -73,9 +70,8 @@ class ExactModel:
         """Cells as atoms, with exact log-ratios; the other arguments are for sampled models."""
         q = self.log_masses
         ratios = np.empty((len(q), len(others)))
-        with np.errstate(invalid="ignore"):  # −inf − (−inf), mended below
-            for i, other in enumerate(others):
-                np.subtract(q, other.log_masses, out=ratios[:, i])
+        for i, other in enumerate(others):
+            elementwise(_difference, q, other.log_masses, out=ratios[:, i])
         if not self._full_support:
             ratios[np.isneginf(q)[:, None] & np.isnan(ratios)] = 0.0
         logs = [other.log_density for other in others] or [np.empty((len(q), 0))]
@@ -142,10 +138,15 @@ class ExactModel:
         return smallest(self.log_masses) > -np.inf
 
 
+def _difference(a: Array, b: Array, out: Array) -> None:
+    with np.errstate(invalid="ignore"):  # −inf − (−inf), which its caller mends; each thread's own
+        np.subtract(a, b, out=out)
+
+
 @realise.register
 def _(retain: ExactModel, tilt: Tilt, atoms: LogRatios) -> ExactModel:
     """The density q·e^t."""
-    return retain.with_log_masses(retain.log_masses + tilt.log_ratio)
+    return retain.with_log_masses(elementwise(np.add, retain.log_masses, tilt.log_ratio))
 
 
 def normalise(name: str, log_masses: Array) -> Array:
