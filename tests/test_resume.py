@@ -18,6 +18,7 @@ import unlearnlab as ul
 from unlearnlab.training import checkpoint
 
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
+KILLS = int(os.environ.get("UNLEARNLAB_KILLS", "3"))
 OPTIONS = {"steps": 100, "batch": 32, "evaluate": False, "save_every": 5}
 
 
@@ -30,7 +31,7 @@ def run_to_the_end(folder):
     return ul.finetune(
         RU,
         net,
-        steps=400,
+        steps=max(400, 100 * KILLS),  # long enough to be killed so often
         batch=64,
         folder=folder,
         resume=True,
@@ -47,11 +48,10 @@ def stored(folder):
 
 
 def test_killed_and_resumed_is_bit_identical(tmp_path):
-    kills = int(os.environ.get("UNLEARNLAB_KILLS", "3"))
     whole = run_to_the_end(tmp_path / "whole")
     rng = random.Random(0)
     killed = 0
-    while killed < kills:
+    while killed < KILLS:
         job = forked.begin(tmp_path / "log", {}, run_to_the_end, tmp_path / "killed")
         started = tmp_path / "killed" / checkpoint.NAME
         before = started.stat().st_mtime_ns if started.exists() else 0
