@@ -280,11 +280,11 @@ def test_a_formulation_without_a_training_objective_is_a_sentence():
         with pytest.raises(TypeError, match="no objective for Own"):
             primal_dual(Own)
     finally:
-        from unlearnlab.problems import base
+        from unlearnlab.problems import base, registry
 
         del base.REGISTRY["Own"]
     with pytest.raises(ValueError, match="no problem called 'Own': import the module"):
-        base.registered("Own")
+        registry.registered("Own")
 
 
 def test_the_code_reads_in_an_hour():

@@ -13,6 +13,7 @@ _HOME = {
     "DDPM": "diffusion",
     "DataSet": "diffusion",
     "DiffusionModel": "diffusion",
+    "GatedModel": "diffusion",
     "Discrete": "density",
     "Estimate": "estimate",
     "ForwardKL": "problems",
@@ -31,6 +32,7 @@ _HOME = {
     "ScoreNetwork": "training",
     "finetune": "training",
     "log_ratio": "diffusion",
+    "rejection": "diffusion",
     "wrap": "diffusion",
     "NoisingChain": "density.paths",
     "Problem": "problems",
@@ -76,10 +78,12 @@ if TYPE_CHECKING:
         ComposedModel,
         DataSet,
         DiffusionModel,
+        GatedModel,
         PointMass,
         Pool,
         Schedule,
         log_ratio,
+        rejection,
         wrap,
     )
     from .dual import solve

@@ -70,6 +70,12 @@ def realise(retain: Any, tilt: Tilt, atoms: LogRatios) -> Any:
     raise TypeError(f"no rung says how to reweight a {type(retain).__name__}; register it")
 
 
+@singledispatch
+def gated(retain: Any, problem: Any, multipliers: Array) -> Any:
+    """The target of `problem` at these multipliers; on exact models the density itself."""
+    return problem.target(multipliers)
+
+
 def require_model(name: str, value: Any) -> None:
     """Raise a TypeError that names `name` unless `value` is a model."""
     verbs = ("space", "sample", "log_ratios", "kl", "expectations")

@@ -3,7 +3,9 @@
 from .composed import ComposedModel
 from .ddpm import DDPM
 from .exact import DiffusedMixture
+from .gates import GatedModel
 from .model import DiffusionModel, wrap
+from .particles import rejection
 from .pool import Pool
 from .quadrature import RatioEstimate
 from .ratio import log_ratio
@@ -16,10 +18,12 @@ __all__ = [
     "DataSet",
     "DiffusedMixture",
     "DiffusionModel",
+    "GatedModel",
     "PointMass",
     "Pool",
     "RatioEstimate",
     "Schedule",
     "log_ratio",
+    "rejection",
     "wrap",
 ]

@@ -61,14 +61,16 @@ def chain(
     if start is not None:
         visited = [start, *(t for t in visited if t < start)]
     bars = [float(schedule.alphas_cumprod[t]) for t in visited] + [schedule.ends_at]
-    transitions = []
-    for k, (t, bar, after) in enumerate(zip(visited, bars, bars[1:], strict=False)):
-        churn = 0.0 if k + 1 == len(visited) else CHURN[sampler]  # also where ᾱ_s < 1
-        variance = churn**2 * (1 - after) / (1 - bar) * (1 - bar / after)
-        keep = math.sqrt(after / bar)
-        turn = math.sqrt(max(1 - after - variance, 0.0)) - keep * math.sqrt(1 - bar)
-        transitions.append(Step(t, keep, turn, math.sqrt(variance)))
-    return transitions
+    churns = [CHURN[sampler]] * (len(visited) - 1) + [0.0]  # the last also where ᾱ_s < 1
+    return [transition(*one) for one in zip(visited, bars, bars[1:], churns, strict=False)]
+
+
+def transition(t: int, bar: float, after: float, churn: float = 1.0) -> Step:
+    """From timestep t, where ᾱ is `bar`, to where it is `after`; `churn` is η of `chain`."""
+    variance = churn**2 * (1 - after) / (1 - bar) * (1 - bar / after)
+    keep = math.sqrt(after / bar)
+    turn = math.sqrt(max(1 - after - variance, 0.0)) - keep * math.sqrt(1 - bar)
+    return Step(t, keep, turn, math.sqrt(variance))
 
 
 class Transition(NamedTuple):

@@ -12,11 +12,12 @@ Each minimises the deviation of p from the retained q subject to separation from
 Equation numbers are the paper's. `Likelihood` is a `Moments` problem, the general linear case.
 """
 
-from .base import Problem, registered, require_problem
+from .base import Problem
 from .evaluation import Evaluation
 from .forward_kl import ForwardKL
 from .likelihood import Likelihood
 from .moments import Moments
+from .registry import registered, require_problem
 from .reverse_kl import ReverseKL
 from .stated import Stated, require_stated
 

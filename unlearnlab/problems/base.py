@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import Array, SupportError, finite_vector, multiplier_vector, same_space
 from ..identity import Options, content
-from ..model import Model, Tilt, realise, require_model
+from ..model import Model, Tilt, gated, realise, require_model
 from ..newton import Dual
 from ..ratios import LogRatios
 from ..statistics import Constraint, LogRatio, Statistic
@@ -48,6 +48,8 @@ class Problem(ABC):
         of_p: whether the objective is KL(p‖q), minus the entropy of p and something linear; else
             KL(q‖p).
         composes: whether targets are q·Π(q/q_i)^{u_i}, which scores compose.
+        log_most: of `log_weights` at any point, inf without a bound, −inf where draws must tell;
+            log_contact: below it a point is all but empty.
     """
 
     sense: int = +1
@@ -55,6 +57,8 @@ class Problem(ABC):
     forgets_points: bool = False
     of_p: bool = True
     composes: bool = False
+    log_most: float = np.inf
+    log_contact: float = -np.inf
     Options: type[Options] = Options
     objective_name: str
     constraint_name: str
@@ -227,6 +231,14 @@ class Problem(ABC):
     def tilt(self, multipliers: ArrayLike) -> Tilt:
         """How the target at these multipliers reweights q."""
 
+    def log_weights(self, multipliers: ArrayLike, atoms: LogRatios) -> Array:
+        """(N,) log p/q up to a constant, of the target at these multipliers, at any atoms."""
+        raise TypeError(f"{type(self).__name__} does not say how its target tilts other atoms")
+
+    def gated(self, multipliers: ArrayLike) -> Any:
+        """The target at these multipliers as a model that can be drawn from without end."""
+        return gated(self.retain, self, multiplier_vector(multipliers, self.m))
+
     @abstractmethod
     def vertex_values(self) -> Array:
         """(N, m) constraint values of the extreme distributions, one per atom.
@@ -348,29 +360,6 @@ class Problem(ABC):
                     f"forget[{i}] equals retain: staying close to q and away from q contradict "
                     f"each other; set thresholds[{i}] to 0 or forget something else"
                 )
-
-
-def registered(name: str) -> type[Problem]:
-    """The formulation of this name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in REGISTRY:
-        raise ValueError(
-            f"there is no problem called {name!r}: import the module that defines it first; known "
-            f"are {', '.join(sorted(REGISTRY))}"
-        )
-    return REGISTRY[name]
-
-
-def require_problem(problem: Any) -> None:
-    """Raise a TypeError unless `problem` is one."""
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            "problem must be a ReverseKL, ForwardKL, Likelihood or Moments; got "
-            f"{type(problem).__name__}"
-        )
 
 
 def _equal(log_ratios: Array) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from .stated import Stated
 
 FEW = 64  # atoms, up to which a gap is possible and a direct search quick
 WARM_ERROR = 1e-10  # of a start nearby, beyond which the whole path is walked
+NEAR_CONTACT = 0.02  # of q's mass left at a point: less is in contact, to a gate
 MANY, FEWER = 8192, 2048  # cells above which a coarse problem comes first, and its size
 DEEPEST_FLOOR = 600.0  # nats; e^−600 is still a double
 
@@ -65,6 +67,8 @@ class ForwardKL(Stated):
 
     forgets_points = True
     of_p = False
+    log_most = 0.0
+    log_contact = math.log(NEAR_CONTACT)
     Options = Floor
     options: Floor
     smooth_dual = False  # the floor puts kinks into it
@@ -141,6 +145,20 @@ class ForwardKL(Stated):
                 f"multipliers {vector.tolist()} leave no mass: q − Σλ_iq_i ≤ 0 everywhere"
             )
         return Tilt(t)
+
+    def log_weights(self, multipliers: ArrayLike, atoms: LogRatios) -> Array:
+        """log(1 − L), L = Σλ_iρ_i; where L > 0.98, in contact with the floor, along its tangent.
+
+        The tangent in log L: below it nothing is left to weigh, and slopes have to end somewhere.
+        """
+        vector = multiplier_vector(multipliers, self.m)
+        used = vector > 0
+        if not used.any():
+            return np.zeros(len(atoms.ratios))
+        log_sum = np.logaddexp.reduce(np.log(vector[used]) - atoms.ratios[:, used], axis=1)
+        steepest = -(1 - NEAR_CONTACT) / NEAR_CONTACT
+        inside = np.log1p(-np.exp(np.minimum(log_sum, np.log1p(-NEAR_CONTACT))))
+        return inside + steepest * np.maximum(log_sum - np.log1p(-NEAR_CONTACT), 0.0)
 
     def contributions(self, log_p: Array) -> Array:
         """−Q·t and q_i·log(q_i/p) = −q_i·(t + r_i)."""

@@ -77,6 +77,7 @@ class Moments(Stated):
         self.functions: tuple[Function, ...] = tuple(f for f, _ in [*below, *above])
         self.bounds = np.array([b for _, b in [*below, *above]])
         self.least = len(above)
+        self.log_most = -np.inf if self.functions else 0.0  # likelihoods are at least 0
         alone = type(self).measures is Moments.measures
         if alone and len(forget):
             raise ValueError("forget is of Likelihood; Moments takes at_most= and at_least= alone")
@@ -262,6 +263,10 @@ class Moments(Stated):
         vector = multiplier_vector(multipliers, self.m)
         weights, statistics = self.table
         return self._tilt_at(vector, log_normaliser(weights, statistics, -vector))
+
+    def log_weights(self, multipliers: ArrayLike, atoms: LogRatios) -> Array:
+        """−λᵀa."""
+        return -(self.values(atoms) * self._signs) @ multiplier_vector(multipliers, self.m)
 
     def strength_tilt(self, strength: Array, dual: Dual) -> Tilt:
         """The tilt with the normaliser that the solver has at hand."""

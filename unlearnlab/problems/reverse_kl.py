@@ -125,16 +125,23 @@ class ReverseKL(Stated):
     def tilt(self, multipliers: ArrayLike) -> Tilt:
         """Eq. (2): t = uᵀr − K(u), u = λ/(1−Λ)."""
         vector = multiplier_vector(multipliers, self.m)
-        slack = 1 - float(vector.sum())
+        u = vector / self._slack(vector)
+        return self._tilt_at(u, log_normaliser(self.table.log_weights, self.table.statistics, u))
+
+    def _slack(self, multipliers: Array) -> float:
+        """1 − Λ."""
+        slack = 1 - float(multipliers.sum())
         if slack <= 0:
             raise ValueError(
-                f"multipliers of ReverseKL must sum to less than 1; got {vector.tolist()} with sum "
-                f"{vector.sum()}: no target (2) exists there"
+                "multipliers of ReverseKL must sum to less than 1; got "
+                f"{multipliers.tolist()} with sum {multipliers.sum()}: no target (2) exists there"
             )
-        return self._tilt_at(
-            vector / slack,
-            log_normaliser(self.table.log_weights, self.table.statistics, vector / slack),
-        )
+        return slack
+
+    def log_weights(self, multipliers: ArrayLike, atoms: LogRatios) -> Array:
+        """uᵀr."""
+        vector = multiplier_vector(multipliers, self.m)
+        return self.values(atoms) @ (vector / self._slack(vector))
 
     def strength_tilt(self, strength: Array, dual: Dual) -> Tilt:
         """The tilt at u itself: 1 − Λ, taken from λ, would lose digits as Λ nears 1."""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import Array
 from ..search import Primal
-from .base import Problem, require_problem
+from .base import Problem
+from .registry import require_problem
 
 
 class Stated(Problem):
