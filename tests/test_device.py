@@ -95,6 +95,26 @@ def test_lemma_2(device):
     near(there, here, rtol=1e-3, atol=1e-3)
 
 
+def test_gated_draws_and_path_ratios(device):
+    """A gated chain is that of a CPU; particles and rejection end where they were drawn."""
+
+    def drawn(place):
+        problem = ul.Likelihood(mixture(place), [gaussian(2, place)], [0.5], statistic="ratio")
+        return problem, problem.gated([0.7])
+
+    (_, here), (problem, there) = drawn(CPU), drawn(device)
+    how = {"steps": 20, "particles": False, "seed": 1}
+    near(there.sample(64, **how), here.sample(64, **how), atol=1e-3)
+    for x in (there.sample(64, steps=20), ul.rejection(problem, [0.7], 64).x):
+        assert x.shape == (64, 1) and x.device == there.device and x.isfinite().all()
+    x = torch.linspace(-2, 2, 8)[:, None]
+    ratios = [
+        ul.log_ratio(x, mixture(place), network(place), method="path", steps=20)
+        for place in (CPU, device)
+    ]
+    near(ratios[1], ratios[0], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("models", [mixture, network])
 @pytest.mark.parametrize("kind", [ul.ReverseKL, ul.Likelihood, ul.ForwardKL])
 def test_solve_on_a_pool(kind, models, device):

@@ -39,6 +39,8 @@ CASES = {
     "D.2": (forward, {"multipliers": [0.2]}),
     "D.3": (likelihood, {"sampling_steps": 3, "multipliers": [0.2]}),
     "D.3, by Lemma 2": (ratio, {"sampling_steps": 3, "multipliers": [0.2]}),
+    "gate": (forward, {"method": "gate", "chains": 16, "chain_steps": 8}),
+    "log-variance": (likelihood, {"method": "log-variance", "sampling_steps": 5}),
     "tilt": (likelihood, {"method": "tilt", "pool": 256}),
     "dual-only": (reverse, {"method": "dual-only", "sampling_steps": 3}),
     "naive": (forward, {"method": baselines.Naive}),

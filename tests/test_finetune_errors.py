@@ -38,7 +38,10 @@ def test_devices_are_compared():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "gradient"}, "method must be one of primal-dual, tilt, dual-only"),
+        (
+            {"method": "gradient"},
+            "method must be one of primal-dual, gate, log-variance, ",
+        ),
         ({"multipliers": [-0.1]}, "multipliers must not be negative"),
         ({"multipliers": [[0.1], [0.2]]}, r"multipliers must have shape \(1, 1\)"),
         ({"batch": 1}, "batch must be at least 2"),

@@ -85,6 +85,7 @@ class GatedModel(DiffusionModel):
     """
 
     denoiser = False
+    sampler, sampling_steps = "ddpm", 200
 
     def __init__(self, problem: Problem, multipliers: Array, *, steps: int = 200):
         retain = problem.retain
@@ -213,7 +214,7 @@ class GatedModel(DiffusionModel):
         n: int,
         *,
         sampler: str | None = None,
-        steps: int = 200,
+        steps: int | None = None,
         seed: int = 0,
         quasi: bool = False,
         particles: bool = True,
@@ -229,7 +230,8 @@ class GatedModel(DiffusionModel):
                 f"sampler of a gated model must be 'ddpm': its ratios are those of random "
                 f"transitions; got {sampler!r}"
             )
-        return self.draw(n, steps=steps, particles=particles, seed=seed).x
+        visited = self.sampling_steps if steps is None else steps
+        return self.draw(n, steps=visited, particles=particles, seed=seed).x
 
     def kl(
         self,

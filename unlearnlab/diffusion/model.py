@@ -62,6 +62,7 @@ class DiffusionModel(AtomTables, ABC):
             are; composed scores and fine-tuned students are not, and Lemma 3 does not hold
             for them.
         has_density: whether it has one at all; points and data have none.
+        sampler, sampling_steps: that draw from it where a call names none.
         corrector_steps: random Langevin steps after each step of a sampler.
         rows: most samples in one call of the network.
         effort: what estimates spend on it.
@@ -71,6 +72,8 @@ class DiffusionModel(AtomTables, ABC):
     sampled = True
     has_density = True
     denoiser = True
+    sampler = "ddim"
+    sampling_steps = 50
     corrector_steps = 0
     rows = 1 << 16
 
@@ -135,7 +138,7 @@ class DiffusionModel(AtomTables, ABC):
         n: int,
         *,
         sampler: str | None = None,
-        steps: int = 50,
+        steps: int | None = None,
         seed: int = 0,
         quasi: bool = False,
     ) -> Tensor:
@@ -143,8 +146,8 @@ class DiffusionModel(AtomTables, ABC):
 
         Args:
             sampler: "ddim" (deterministic), "ddpm" (ancestral). By default exact draws where the
-                model has them, else DDIM.
-            steps: how many timesteps a sampler visits.
+                model has them, else the model's own (DDIM; of a student, what it was trained for).
+            steps: how many timesteps a sampler visits; the model's own by default.
             quasi: start from quasi-random noise. Means over all n draws are then more accurate than
                 over independent ones, and their usual standard errors too wide.
         """
@@ -153,8 +156,9 @@ class DiffusionModel(AtomTables, ABC):
             exact = self.exact_draws(n, seed=seed, quasi=quasi)
             if exact is not None:
                 return exact
-            sampler = "ddim"
-        return sampling.run(self, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi)[0]
+            sampler = self.sampler
+        visited = self.sampling_steps if steps is None else steps
+        return sampling.run(self, n, sampler=sampler, steps=visited, seed=seed, quasi=quasi)[0]
 
     def require_samples(self, name: str, x: Any) -> None:
         """Refuse samples that this model could not have made."""

@@ -16,15 +16,18 @@ from ..diffusion.model import DiffusionModel
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
+from .gate import Gate
+from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
 from .objective import Objective, primal_dual
+from .promise import Promise
 from .reverse_kl import DualOnlyObjective, compose
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, split_options
 from .tilt import Tilted
 
-METHODS = ("primal-dual", "tilt", "dual-only")
+METHODS = ("primal-dual", "gate", "log-variance", "tilt", "dual-only")
 BATCH = 256
 
 
@@ -41,6 +44,9 @@ def finetune(
     make_optimizer: MakeOptimizer | None = None,
     gradient_hook: Callable[[list[nn.Parameter]], None] | None = None,
     multipliers: ArrayLike | None = None,
+    until: str | None = None,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
     seed: int | Sequence[int] = 0,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -55,6 +61,10 @@ def finetune(
     * "primal-dual": Algorithms D.1 (`ReverseKL`, eqs. 28–30), D.2 (`ForwardKL`, eqs. 31–34) and D.3
       (`Moments` and `Likelihood`, eqs. 35–37): gradient steps on the Lagrangian in the student's
       parameters, and λ_i ← [λ_i + η·violation_i]₊.
+    * "gate": regression on the gated prediction of the target (`Problem.gated`) along stored
+      chains; until the thresholds are met.
+    * "log-variance": policy gradient of KL(p_θ‖target) over the student's own chains, for any
+      problem, whose noise vanishes at the target; until the thresholds are met.
     * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the optimum:
       ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], both means on the pool, under the optimum and under q. The
       multipliers are the pool's.
@@ -74,6 +84,12 @@ def finetune(
             of AdamW with `lr` and a weight decay of 1e-4; its rates follow the same course.
         gradient_hook: called with the parameters before each of its steps, to change gradients.
         multipliers: (m,) or (K, m) to start from; 0 by default.
+        until: "met" trains in stages, each closed by a reading of the student on draws of its own,
+            which moves the multipliers, and stops when every constraint holds within 3 % or one
+            standard error, or after `steps`. Method "gate" always does.
+        sampler, sampling_steps: what will draw from the student, and so what readings and its
+            evaluation draw by; "ddim" and 50 by default. D.1, D.3 and E.3 train on chains of
+            `sampling_steps` (20), whatever will draw; name a sampler, and it draws in as many.
         seed: of all that training draws; one for each member of a stacked student. Samples that
             stand for a distribution are the same for all.
         folder: where to keep a checkpoint. With `resume`, a run found there is continued.
@@ -99,6 +115,8 @@ def finetune(
     make = _method(method, problems[0])
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
+    if sampling_steps is not None and "sampling_steps" in make.Options.__dataclass_fields__:
+        options |= {"sampling_steps": sampling_steps}
     settings, own = split_options(options, make.Options)
     start = starting(multipliers, members, first.m)
     goal = make(problems, batch, own)
@@ -106,14 +124,23 @@ def finetune(
     count = goal.steps if steps is None else steps
     how = Settings(count, lr, require_seeds(seed, members), **settings)
     device = first.retain.device
-    dual = Multipliers(
-        problems,
-        start,
-        device,
-        dual_lr=goal.dual_lr if dual_lr is None else dual_lr,
-        make=dual_optimizer,
-        adapts=goal.adapts,
+    promised = _promised(until, goal)
+    dual = (
+        Promise(problems, start, device)
+        if promised
+        else Multipliers(
+            problems,
+            start,
+            device,
+            dual_lr=goal.dual_lr if dual_lr is None else dual_lr,
+            make=dual_optimizer,
+            adapts=goal.adapts,
+        )
     )
+    if sampler is not None or promised:
+        pupil.sampler = sampler or pupil.sampler
+        pupil.sampling_steps = sampling_steps or pupil.sampling_steps
+    pupil.denoiser = goal.denoises
     loop = Loop(
         pupil,
         goal,
@@ -129,8 +156,8 @@ def finetune(
         gradient_hook,
     )
     trained = loop.run()
-    enforced = goal.enforces and (dual.optimizer is not None or not goal.adapts)
-    runs = runs_of(problems, trained, denoises=goal.denoises, enforced=enforced, evaluate=evaluate)
+    enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
+    runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]
 
 
@@ -139,13 +166,29 @@ def _method(method: Any, problem: Problem) -> Any:
     if method == "primal-dual":
         return primal_dual(type(problem))
     if method in METHODS:
-        return Tilted if method == "tilt" else DualOnlyObjective
+        known = {"gate": Gate, "log-variance": LogVariance, "tilt": Tilted}
+        return known.get(method, DualOnlyObjective)
     if isinstance(method, type) and issubclass(method, Objective):
         return method
     raise ValueError(
         f"method must be one of {', '.join(METHODS)}, or a class of objectives such as those of "
         f"unlearnlab.baselines; got {method!r}"
     )
+
+
+def _promised(until: str | None, goal: Objective) -> bool:
+    """Whether the student is trained until its thresholds are met.
+
+    Raises:
+        ValueError: the method has no strength to move.
+    """
+    if until not in (None, "met"):
+        raise ValueError(f"until must be 'met' or None; got {until!r}")
+    if until == "met" and not goal.adapts:
+        raise ValueError(
+            f"until='met' needs a strength to move, and {type(goal).__name__} has none"
+        )
+    return until == "met" or goal.promises
 
 
 def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
@@ -201,6 +244,8 @@ def _student(student: Any, problems: list[Problem], method: Any) -> Any:
 class _Untrained(nn.Module):
     """In the place of a student where nothing is trained: the model that multipliers compose."""
 
+    sampler, sampling_steps = "ddim", 50
+
     def __init__(self, problem: Problem):
         super().__init__()
         self.problem = problem
@@ -246,6 +291,7 @@ def _identity(
         "student": [[name, list(p.shape)] for name, p in student.named_parameters()],
         "settings": asdict(settings) | {"save_every": None},
         "batch": batch,
+        "drawn by": [student.sampler, student.sampling_steps, dual.reads],
         "dual optimiser": [
             type(optimizer).__name__,
             {name: repr(value) for name, value in sorted(defaults.items())},

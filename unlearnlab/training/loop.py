@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from . import checkpoint
 from .draws import Draws
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
+from .promise import read
 from .settings import Settings, enough_memory, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
+READING = 20_011  # seed of the first reading of a student
 
 
 @dataclass
@@ -114,7 +117,8 @@ class Loop:
     @property
     def each(self) -> int:
         """Primal steps a round."""
-        return self.settings.primal_steps or self.objective.primal_steps
+        own = self.objective.stage if self.dual.reads else self.objective.primal_steps
+        return self.settings.primal_steps or own
 
     @property
     def rounds(self) -> int:
@@ -134,16 +138,24 @@ class Loop:
             disable=None if self.progress is None else not self.progress,
         )
         with bar:
-            while self.round < self.rounds:
+            while not self.done:
                 reason = self.attempted()
                 if reason:
                     return self.stopped(reason)
                 bar.update()
                 if self.watch is not None:
                     self.watch(self)
-                if self.round % self.settings.save_every == 0 or self.round == self.rounds:
+                if self.round % self.settings.save_every == 0 or self.done:
                     self.save()
         return self.trained(None)
+
+    @property
+    def done(self) -> bool:
+        """Whether all rounds are over, or the last reading kept what was promised."""
+        if self.round >= self.rounds or not self.dual.reads or not self.round:
+            return self.round >= self.rounds
+        seen = (self.history[key][-1] for key in ("constraints", "stderr", "multipliers"))
+        return self.dual.holds(*seen)
 
     def attempted(self) -> str | None:
         """A round; where memory runs out, advice in place of the allocator's message."""
@@ -156,7 +168,7 @@ class Loop:
         first = self.round * self.each
         draws = self.draws(first, part=1)
         self.objective.begin(self.student, self.dual.values(), draws)
-        if self.measures:
+        if self.measures and not self.dual.reads:
             with torch.no_grad():
                 self.objective.measure(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
@@ -164,18 +176,45 @@ class Loop:
             loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
-        measured = self.measured(loss)
+        measured = self.read() if self.dual.reads else self.measured(loss)
         reason = self.trouble(loss, measured)
         if reason:
             return reason
         if self.measures and self.dual.problems:
             project = self.objective.project
-            self.dual.step(measured.constraints, self.rate(first), project)
+            self.dual.step(measured, self.rate(first), project, self.history)
         self.round += 1
         now = (loss, *measured, self.dual.values().cpu().double())
         for key, value in zip(self.history, now, strict=True):
             self.history[key].append(value.clone())
         return None
+
+    def read(self) -> Measured:
+        """What the students that would be returned now do, on draws of their own."""
+        with self.averaged():
+            students = [self.student] if self.members == 1 else self.student.unstack()
+            pairs = zip(self.dual.problems, students, strict=True)
+            found = [read(one, student, seed=READING + self.round) for one, student in pairs]
+        return Measured(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The student with its averaged weights, for a while."""
+        kept = [p.detach().clone() for p in self.parameters]
+        try:
+            self.use_average()
+            yield
+        finally:
+            with torch.no_grad():
+                for p, own in zip(self.parameters, kept, strict=True):
+                    p.copy_(own)
+
+    def use_average(self) -> None:
+        """Put the averaged weights into the student, where there are any."""
+        if self.settings.average:
+            with torch.no_grad():
+                for p, averaged in zip(self.parameters, self.average, strict=True):
+                    p.copy_(averaged)
 
     @property
     def measures(self) -> bool:
@@ -252,10 +291,12 @@ class Loop:
             r *= shrink[:, None]
 
     def rate(self, step: int) -> float:
-        """Linear warm-up to 1, then cosine to a twentieth."""
-        total = self.settings.steps
+        """Linear warm-up to 1, then cosine to a twentieth; level where readings end the run."""
+        total = self.each if self.dual.reads else self.settings.steps
         warm = max(1, int(self.settings.warmup * total))
         share = max(0.0, (step - warm) / max(1, total - warm))
+        if self.dual.reads:
+            return min(1.0, (step + 1) / warm)
         return (step + 1) / warm if step < warm else 0.05 + 0.475 * (1 + math.cos(math.pi * share))
 
     @property
@@ -324,10 +365,7 @@ class Loop:
 
     def trained(self, diverged: str | None) -> Trained:
         """The student with its averaged weights, and the objective's extras with theirs."""
-        if self.settings.average:
-            with torch.no_grad():
-                for p, averaged in zip(self.parameters, self.average, strict=True):
-                    p.copy_(averaged)
+        self.use_average()
         return Trained(self.student, self.dual.values().cpu().double(), self.stacked(), diverged)
 
     def stacked(self) -> dict[str, Tensor]:

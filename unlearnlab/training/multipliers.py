@@ -14,6 +14,7 @@ from ..diffusion.precision import widest
 from ..errors import Array, finite_vector
 from ..problems import Problem
 from . import checkpoint
+from .objective import Measured
 
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -28,7 +29,12 @@ class Multipliers:
         dual_lr: η of λ ← [λ + η·violation]₊; 0 keeps λ fixed.
         make: instead, any torch optimiser made from the parameters, with maximize=True.
         adapts: whether they move at all.
+
+    Attributes:
+        reads: whether a round ends with a reading of the students, which decides; see `Promise`.
     """
+
+    reads = False
 
     def __init__(
         self,
@@ -57,23 +63,34 @@ class Multipliers:
         empty.weights = nn.Parameter(torch.zeros(members, 0, device=device))
         return empty
 
+    def holds(self, constraints: Tensor, stderr: Tensor, multipliers: Tensor) -> bool:
+        """Whether a reading ends the run."""
+        return False
+
     def values(self) -> Tensor:
         """(K, m) λ, in the problems' units."""
         return self.weights.detach() / self.scale
 
-    def step(self, constraints: Tensor, rate: float, project: Callable[[Tensor], None]) -> None:
+    def step(
+        self,
+        measured: Measured,
+        rate: float,
+        project: Callable[[Tensor], None],
+        history: dict[str, list[Tensor]],
+    ) -> None:
         """λ ← [λ + step of the optimiser]₊, eqs. (30), (34) and (37).
 
         Args:
-            constraints: (K, m) values of the students.
+            measured: (K, m) constraints of the students.
             rate: of the learning rate: as the student's, because what moves last settles last.
             project: back into the domain of λ, in place.
+            history: what the rounds before measured.
         """
         if self.optimizer is None:
             return
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * rate
-        rows = zip(self.problems, constraints.numpy(), strict=True)
+        rows = zip(self.problems, measured.constraints.numpy(), strict=True)
         missed = np.stack([one.shortfalls(values) for one, values in rows])
         self.weights.grad = torch.tensor(missed).to(self.scale) / self.scale
         self.optimizer.step()
@@ -81,6 +98,12 @@ class Multipliers:
             values = self.values().clone()
             project(values)
             self.weights.copy_(values * self.scale)
+
+
+def sizes(problem: Problem) -> Array:
+    """(m,) sizes of the thresholds; of those at 0, the unit of their multipliers."""
+    b = np.abs(problem.thresholds)
+    return np.where(b > 0, b, problem.multiplier_scale)
 
 
 def starting(multipliers: ArrayLike | None, members: int, m: int) -> Array:

@@ -72,12 +72,16 @@ class Objective(ABC):
         start: (K, m) multipliers, where the objective knows them.
         extras: what is trained beside the student, such as a discriminator, in the same steps; its
             parameters are stacked as the student's are.
+        promises: whether it trains until thresholds are met, where nothing else is asked.
+        stage: primal steps between two readings of a student, where thresholds are to be met.
         primal_steps: for each dual step; steps: of a run; dual_lr: of multipliers in nats.
     """
 
     Options: type[identity.Options] = identity.Options
     enforces = False
     adapts = False
+    promises = False
+    stage = 100
     denoises = False
     start: Array | None = None
     extras: nn.Module | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import Array
 from ..problems import Evaluation, Problem
 from .loop import Trained
+from .multipliers import sizes
 from .status import MISSED, Status, diagnose
 
 HELD_OUT = 10_007  # seed of the samples that judge a student
@@ -66,7 +67,7 @@ def runs_of(
     problems: Sequence[Problem],
     trained: Trained,
     *,
-    denoises: bool,
+    promised: bool,
     enforced: bool,
     evaluate: bool,
 ) -> list[Run]:
@@ -82,9 +83,8 @@ def runs_of(
             student = student.at(multipliers)
         else:
             student.requires_grad_(False)
-            student.denoiser = denoises
         evaluation = held_out(one, student) if evaluate else None
-        status = _status(one, history, evaluation, enforced, trained.diverged)
+        status = _status(one, history, evaluation, enforced, promised, trained.diverged)
         runs.append(Run(one, student, multipliers, history, *status, evaluation))
     return runs
 
@@ -113,7 +113,7 @@ def judged(problem: Problem, evaluation: Evaluation) -> Status:
     """
     missed = problem.shortfalls(evaluation.constraints)
     doubts, errors = _doubts(problem, evaluation), np.asarray(evaluation.constraints_stderr)
-    slack = np.maximum(MISSED * _sizes(problem), 2 * errors)
+    slack = np.maximum(MISSED * sizes(problem), 2 * errors)
     if (missed > slack).any():
         i = int(np.argmax(missed - slack))
         return Status(
@@ -131,15 +131,9 @@ def judged(problem: Problem, evaluation: Evaluation) -> Status:
     return Status("converged", "the constraints hold on the student's own samples")
 
 
-def _sizes(problem: Problem) -> Array:
-    """(m,) sizes of the thresholds; of those at 0, the unit of their multipliers."""
-    b = np.abs(problem.thresholds)
-    return np.where(b > 0, b, problem.multiplier_scale)
-
-
 def _doubts(problem: Problem, evaluation: Evaluation) -> Array:
     """(m,) standard errors relative to the thresholds, of constraints that ask for something."""
-    errors = np.asarray(evaluation.constraints_stderr) / _sizes(problem)
+    errors = np.asarray(evaluation.constraints_stderr) / sizes(problem)
     return np.where((problem.thresholds == 0) & (problem.sense > 0), 0.0, errors)
 
 
@@ -148,20 +142,21 @@ def _status(
     history: dict[str, Array],
     evaluation: Evaluation | None,
     enforced: bool,
+    promised: bool,
     diverged: str | None,
 ) -> Status:
     if diverged is not None:
         return Status("diverged", diverged)
     if not enforced:
         return Status("fixed", "fixed multipliers: the thresholds were not enforced")
-    measured = history["constraints"].shape[-1] == problem.m
+    measured = history["constraints"].shape[-1] == problem.m and not promised
     if measured:
         scale = problem.multiplier_scale
         status = diagnose(
             problem.shortfalls(history["constraints"]),
             history["stderr"],
             history["multipliers"] * scale,
-            _sizes(problem),
+            sizes(problem),
             at_edge=problem.at_edge(history["multipliers"][-1]),
         )
         if status.name != "settled":

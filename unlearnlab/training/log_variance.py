@@ -1,0 +1,62 @@
+"""The variance of log-weights along the student's own chains: policy gradient for any target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diffusion import sampling
+from .draws import Draws
+from .policy_gradient import PolicyGradient
+
+
+class LogVariance(PolicyGradient):
+    """½Var[log p_θ(τ)/q(τ) − log w(x_0)] over DDPM chains τ of the student, for p ∝ q·w.
+
+    At the target the bracket is one number for all chains, −log E_q[w]. Its covariance with
+    ∇log p_θ is the gradient of KL(p_θ‖p), as in Algorithm D.3, with the sampled log p_θ/q in the
+    place of its expectation: there every chain of a step has the same cost, and the gradient has no
+    noise left to fit. It asks of a problem how its target tilts q, and serves all formulations.
+
+    Source: Richter et al. (2020), VarGrad, arXiv 2010.10436, on densities; here on chains.
+    """
+
+    promises = True
+    steps = 1500
+    stage = 100
+
+    def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
+        """One loss for each random transition."""
+        taken = list(self.chain(student, draws))
+        price = -self.log_weights(taken[-1].x_s, multipliers)
+        random = taken[:-1]
+        with torch.no_grad():
+            for step, x_t, retained, x_s, _ in random:
+                price = price + self.split(
+                    sampling.log_transition(step, x_t, student(x_t, self.times(step)), x_s)
+                    - sampling.log_transition(step, x_t, retained, x_s)
+                )
+        advantage = price - price.mean(1, keepdim=True)
+        for step, x_t, _, x_s, _ in random:
+            own = student(x_t, self.times(step))
+            log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
+            moved = log_probability - log_probability.detach()
+            unit = self.batch / (self.batch - 1)
+            yield (unit * advantage * moved + price / len(random)).mean(1)
+
+    def log_weights(self, x: Tensor, multipliers: Tensor) -> Tensor:
+        """(K, B) log w of each student's target at the ends of its chains."""
+        table = self.retain.log_ratios(
+            self.problem.compared,
+            atoms=x,
+            densities=any(one.needs_density for one in self.problem.statistics),
+            quality=self.retain.effort.training,
+            anchor=self.anchor,
+        )
+        found = [self.problem.log_weights(row, table) for row in multipliers.cpu().double().numpy()]
+        every = torch.stack([torch.from_numpy(one) for one in found])  # (K, K·B)
+        own = every.reshape(self.members, self.members, -1)
+        return own[torch.arange(self.members), torch.arange(self.members)].to(x)

@@ -1,0 +1,112 @@
+"""A threshold as a promise: strengths move until the student's own constraints hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import Array
+from ..problems import Evaluation, Problem
+from .multipliers import Multipliers, sizes
+from .objective import Measured
+
+SLACK = 0.03  # of a threshold: how far a reading may miss it; or one standard error
+SURPLUS = 0.05  # by how much it may be overshot while its multiplier is paid for
+SLOPES = (0.4, 2.0)  # of a violation by the logarithm of its strength: least and most believed
+LONGEST = 1.0  # step of a strength's logarithm
+WEAKEST = 1e-3  # strength, in the unit of its multiplier, that counts as none
+FIRST = 0.25  # nats, shared by the constraints: where multipliers of 0 begin
+
+
+class Promise(Multipliers):
+    """Strengths of K students, moved by readings of the students themselves.
+
+    A reading is the problem's evaluation of the student on draws of its own, by the sampler that
+    will draw from it. Each constraint's strength s_i (u of reverse KL, λ_i elsewhere) is a root of
+    its own violation v_i, relative to the threshold: log s_i ← log s_i + v_i/slope, by the slope
+    between the last two readings. A student lags behind its multipliers while it learns, and a
+    secant follows, where a bracket would be wrong for good.
+
+    Args:
+        problems, start, device: see `Multipliers`.
+    """
+
+    reads = True
+
+    def __init__(self, problems: Sequence[Problem], start: Array, device: Any):
+        unit = np.stack([one.multiplier_scale for one in problems])
+        first = np.where(start * unit > WEAKEST, start, FIRST / (unit * start.shape[1]))
+        super().__init__(problems, first, device, dual_lr=0.0)
+        self.first = torch.tensor(first)
+
+    def holds(self, constraints: Tensor, stderr: Tensor, multipliers: Tensor) -> bool:
+        """Whether every constraint of every student holds, and none is overshot at a price."""
+        rows = zip(self.problems, constraints, stderr, multipliers, strict=True)
+        return all(self._holds(*row) for row in rows)
+
+    def _holds(self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor) -> bool:
+        missed, error = _relative(problem, values.numpy(), stderr.numpy())
+        free = paid.numpy() * problem.multiplier_scale <= WEAKEST
+        return bool(
+            (missed <= np.maximum(SLACK, error)).all()
+            and (free | (missed >= -np.maximum(SURPLUS, error))).all()
+        )
+
+    def step(
+        self,
+        measured: Measured,
+        rate: float,
+        project: Callable[[Tensor], None],
+        history: dict[str, list[Tensor]],
+    ) -> None:
+        """Move the strengths, unless the promise is kept."""
+        now = self.values().cpu().double()
+        if self.holds(measured.constraints, measured.stderr, now):
+            return
+        seen = history["constraints"]
+        before = history["multipliers"][-2] if len(seen) > 1 else self.first
+        rows = []
+        for k, problem in enumerate(self.problems):
+            used, missed = (
+                _strengths(problem, now[k].numpy()),
+                _relative(problem, measured.constraints[k].numpy())[0],
+            )
+            slope = np.ones(problem.m)
+            if seen:
+                moved = np.log(used / _strengths(problem, before[k].numpy()))
+                answer = _relative(problem, seen[-1][k].numpy())[0] - missed
+                told = np.abs(moved) > 0.05
+                slope[told] = (answer[told] / moved[told]).clip(*SLOPES)
+            log_step = (missed / slope).clip(-LONGEST, LONGEST)
+            least = WEAKEST / problem.multiplier_scale
+            rows.append(problem.multipliers(np.maximum(used * np.exp(log_step), least)))
+        values = torch.tensor(np.stack(rows)).to(self.scale)
+        with torch.no_grad():
+            project(values)
+            self.weights.copy_(values * self.scale)
+
+
+def _strengths(problem: Problem, multipliers: Array) -> Array:
+    found = problem.strength(multipliers)
+    return multipliers if found is None else np.maximum(found, 1e-12)
+
+
+def _relative(problem: Problem, values: Array, stderr: Array | float = 0.0) -> tuple[Array, Array]:
+    """(m,) violations, positive where missed, and errors, both relative to the thresholds."""
+    size = sizes(problem)
+    return problem.shortfalls(values) / size, np.broadcast_to(stderr, size.shape) / size
+
+
+def read(problem: Problem, student: Any, *, seed: int) -> Measured:
+    """The student's own objective and constraints, on draws by the sampler it is meant for."""
+    found: Evaluation = problem.evaluate(student, seed=seed)
+    errors = np.broadcast_to(found.constraints_stderr, found.constraints.shape)
+    return Measured(
+        torch.tensor([found.objective], dtype=torch.float64),
+        torch.tensor(found.constraints, dtype=torch.float64)[None],
+        torch.tensor(np.array(errors), dtype=torch.float64)[None],
+    )
