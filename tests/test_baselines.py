@@ -22,7 +22,8 @@ RU = ul.ReverseKL(Q, [gaussian(1.0)], thresholds=[0.7])
 
 def losses(objective, student, step=0):
     objective.attach(student)
-    table = torch.zeros(1, len(objective.forget))
+    start = np.zeros((1, len(objective.forget))) if objective.start is None else objective.start
+    table = torch.tensor(start)
     objective.begin(student, table, Draws([0], step, part=1, like=LIKE))
     (loss,) = objective.losses(student, table, Draws([0], step, part=2, like=LIKE))
     return loss

@@ -8,6 +8,7 @@ import torch
 from students import Shifted, gaussian
 
 import unlearnlab as ul
+from unlearnlab import baselines
 from unlearnlab.training.multipliers import Multipliers
 from unlearnlab.training.objective import Measured
 from unlearnlab.training.promise import Promise
@@ -61,6 +62,14 @@ def test_a_threshold_is_met_near_the_optimum(name, method, most):
     best = ul.solve(exact.with_thresholds(found.constraints)).objective
     assert 0.8 * best < found.objective < most * best
     assert len(run.history["loss"]) < 10  # it stopped when it held
+
+
+def test_a_baseline_can_be_asked_for_a_threshold():
+    """Concept erasing meets it by moving its guidance, and pays many times what is needed."""
+    exact, run = met("LU", baselines.ESD)
+    assert run.status == "converged" and len(run.history["loss"]) < 10
+    best = ul.solve(exact.with_thresholds(run.evaluation.constraints)).objective
+    assert run.evaluation.objective > 3 * best
 
 
 def test_it_stops_when_it_holds_and_not_before():

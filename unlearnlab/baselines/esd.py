@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class Guidance(Sampling):
     """How far the score is guided away.
 
     Attributes:
-        guidance: η.
+        guidance: η, which until="met" moves.
         base: the model guided away from; by default the retained one.
         sampling_steps: of the student's sampler.
     """
@@ -42,18 +43,22 @@ class ESD(ReverseKLObjective):
 
     q is the unconditional model and q_i the concepts. With `base` = q this is `ReverseKL` at fixed
     u = η, that is λ = η/(1 + mη): its gradient is that of Algorithm D.1 divided by 1 − Λ. With
-    `base` = q_1, the authors' default, it is u = η − 1.
+    `base` = q_1, the authors' default, it is u = η − 1. The multipliers of a run are those whose
+    strength is η.
 
     Source: Gandikota et al. (2023), Erasing concepts from diffusion models, arXiv 2303.07345.
     """
 
     Options = Guidance
     adapts = enforces = False
+    steerable = True
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
         self.base = self.retain if self.options.base is None else self.options.base
         require_comparable(["base", "retain"], [self.base, self.retain])
+        fixed = self.problem.multipliers(np.full(self.problem.m, self.options.guidance))
+        self.start = np.tile(fixed, (len(problems), 1))
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Squared distance to the guided prediction."""
@@ -64,8 +69,19 @@ class ESD(ReverseKLObjective):
         own = student(x_t, t)
         measured = [self.gap(own, other) for other in (null, *concepts)]
         self.tally.add(torch.stack(measured, -1))
-        goal = start - self.options.guidance * sum(concept - null for concept in concepts)
+        pull = [concept - null for concept in concepts]
+        goal = self.split(start) - sum(
+            eta.reshape(-1, *[1] * start.ndim) * self.split(one)
+            for eta, one in zip(self.strengths(multipliers).T, pull, strict=True)
+        )
+        goal = goal.flatten(0, 1)
         yield self.gap(own, goal).mean(1)
+
+    def strengths(self, multipliers: Tensor) -> Tensor:
+        """(K, m) η."""
+        rows = multipliers.cpu().double().numpy()
+        table = np.array([self.problem.strength(row) for row in rows], dtype=np.float64)
+        return torch.tensor(table).to(self.like.device, self.like.dtype)
 
 
 def esd(problem: Any, student: Any, **options: Any) -> Any:

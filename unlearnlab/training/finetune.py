@@ -184,7 +184,7 @@ def _promised(until: str | None, goal: Objective) -> bool:
     """
     if until not in (None, "met"):
         raise ValueError(f"until must be 'met' or None; got {until!r}")
-    if until == "met" and not goal.adapts:
+    if until == "met" and not (goal.adapts or goal.steerable):
         raise ValueError(
             f"until='met' needs a strength to move, and {type(goal).__name__} has none"
         )

@@ -72,6 +72,7 @@ class Objective(ABC):
         start: (K, m) multipliers, where the objective knows them.
         extras: what is trained beside the student, such as a discriminator, in the same steps; its
             parameters are stacked as the student's are.
+        steerable: whether its multipliers are a strength that readings of the student can move.
         promises: whether it trains until thresholds are met, where nothing else is asked.
         stage: primal steps between two readings of a student, where thresholds are to be met.
         primal_steps: for each dual step; steps: of a run; dual_lr: of multipliers in nats.
@@ -80,6 +81,7 @@ class Objective(ABC):
     Options: type[identity.Options] = identity.Options
     enforces = False
     adapts = False
+    steerable = False
     promises = False
     stage = 100
     denoises = False
