@@ -77,6 +77,10 @@ class ESD(ReverseKLObjective):
         goal = goal.flatten(0, 1)
         yield self.gap(own, goal).mean(1)
 
+    def project(self, multipliers: Tensor) -> None:
+        """λ ≥ 0: a strength has no other bound, whatever the problem."""
+        multipliers.clamp_(min=0)
+
     def strengths(self, multipliers: Tensor) -> Tensor:
         """(K, m) η."""
         rows = multipliers.cpu().double().numpy()

@@ -8,8 +8,8 @@ martingale under q's own chain, E_q[R] = 1: each factor has the mean 1 given x_t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -119,22 +119,17 @@ class Twice:
         self.at = 0
         self.fine: Tensor = torch.zeros(())
         self.coarse: Tensor = torch.zeros(())
-        self.since: Callable[[Tensor], Tensor] = self._none
+        self.held: Any = None  # where the last long step begins
 
     def passed(self, x_t: Tensor, x_s: Tensor, own: Tensor, others: Sequence[Tensor]) -> None:
         """Count the next transition."""
-        gain = gains(self.steps[self.at], x_t, x_s, own, others)
+        k, self.at = self.at, self.at + 1
+        gain = gains(self.steps[k], x_t, x_s, own, others)
         self.fine = self.fine + gain
-        last = self.at + 1 == len(self.steps)
-        if self.at % 2:
-            self.coarse = self.coarse + self.since(x_s)
-        elif last:
-            self.coarse = self.coarse + gain
-        else:
-            longer = self.longer[self.at]
-            self.since = lambda x: gains(longer, x_t, x, own, others)
-        self.at += 1
-
-    @staticmethod
-    def _none(x: Tensor) -> Tensor:
-        return torch.zeros(())
+        if k % 2:
+            start, *predictions = self.held
+            gain = gains(self.longer[k - 1], start, x_s, *predictions)
+        elif self.at < len(self.steps):
+            self.held = x_t, own, others
+            return
+        self.coarse = self.coarse + gain

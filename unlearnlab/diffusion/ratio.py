@@ -28,8 +28,7 @@ def log_ratio(
 
     * "lemma2": ½∫E_ε[‖ε − ε̂_q(x_t)‖² − ‖ε − ε̂_p(x_t)‖²]dγ, with noise of its own at every level.
     * "path": Σ log p(x_s|x_t)/q(x_s|x_t) over the transitions of noised paths that end in x. The
-      noise of one level cancels that of the next, but for the size of the steps: two steps of 400
-      in place of one of 200 halve both the error's square and the bias.
+      noise of one level cancels that of the next, but for the size of the steps.
 
     At equal numbers of evaluations Lemma 2 is as good at clean samples, or better, above all in few
     dimensions, where its noise is quasi-random. A path gives the ratio at all levels at once.

@@ -31,16 +31,11 @@ class LogVariance(PolicyGradient):
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """One loss for each random transition."""
         taken = list(self.chain(student, draws))
-        price = -self.log_weights(taken[-1].x_s, multipliers)
         random = taken[:-1]
-        with torch.no_grad():
-            for step, x_t, retained, x_s, _ in random:
-                price = price + self.split(
-                    sampling.log_transition(step, x_t, student(x_t, self.times(step)), x_s)
-                    - sampling.log_transition(step, x_t, retained, x_s)
-                )
+        ratio = torch.stack([one.log_ratio for one in random]).sum(0)
+        price = ratio - self.log_weights(taken[-1].x_s, multipliers)
         advantage = price - price.mean(1, keepdim=True)
-        for step, x_t, _, x_s, _ in random:
+        for step, x_t, _, x_s, *_ in random:
             own = student(x_t, self.times(step))
             log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
             moved = log_probability - log_probability.detach()
@@ -56,7 +51,9 @@ class LogVariance(PolicyGradient):
             quality=self.retain.effort.training,
             anchor=self.anchor,
         )
-        found = [self.problem.log_weights(row, table) for row in multipliers.cpu().double().numpy()]
-        every = torch.stack([torch.from_numpy(one) for one in found])  # (K, K·B)
-        own = every.reshape(self.members, self.members, -1)
-        return own[torch.arange(self.members), torch.arange(self.members)].to(x)
+        rows = multipliers.cpu().double().numpy()
+        found = [
+            self.problem.log_weights(row, table.take(slice(k * self.batch, (k + 1) * self.batch)))
+            for k, row in enumerate(rows)
+        ]
+        return torch.stack([torch.from_numpy(one) for one in found]).to(x)

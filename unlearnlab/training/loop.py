@@ -152,10 +152,7 @@ class Loop:
     @property
     def done(self) -> bool:
         """Whether all rounds are over, or the last reading kept what was promised."""
-        if self.round >= self.rounds or not self.dual.reads or not self.round:
-            return self.round >= self.rounds
-        seen = (self.history[key][-1] for key in ("constraints", "stderr", "multipliers"))
-        return self.dual.holds(*seen)
+        return self.round >= self.rounds or self.dual.kept(self.history)
 
     def attempted(self) -> str | None:
         """A round; where memory runs out, advice in place of the allocator's message."""
@@ -180,7 +177,7 @@ class Loop:
         reason = self.trouble(loss, measured)
         if reason:
             return reason
-        if self.measures and self.dual.problems:
+        if (self.measures or self.dual.reads) and self.dual.problems:
             project = self.objective.project
             self.dual.step(measured, self.rate(first), project, self.history)
         self.round += 1
@@ -192,7 +189,7 @@ class Loop:
     def read(self) -> Measured:
         """What the students that would be returned now do, on draws of their own."""
         with self.averaged():
-            students = [self.student] if self.members == 1 else self.student.unstack()
+            students = [self.model] if self.members == 1 else self.student.unstack()
             pairs = zip(self.dual.problems, students, strict=True)
             found = [read(one, student, seed=READING + self.round) for one, student in pairs]
         return Measured(*(torch.cat(part) for part in zip(*found, strict=True)))

@@ -63,8 +63,8 @@ class Multipliers:
         empty.weights = nn.Parameter(torch.zeros(members, 0, device=device))
         return empty
 
-    def holds(self, constraints: Tensor, stderr: Tensor, multipliers: Tensor) -> bool:
-        """Whether a reading ends the run."""
+    def kept(self, history: dict[str, list[Tensor]]) -> bool:
+        """Whether the last reading ends the run."""
         return False
 
     def values(self) -> Tensor:
@@ -94,8 +94,11 @@ class Multipliers:
         missed = np.stack([one.shortfalls(values) for one, values in rows])
         self.weights.grad = torch.tensor(missed).to(self.scale) / self.scale
         self.optimizer.step()
+        self.put(self.values().clone(), project)
+
+    def put(self, values: Tensor, project: Callable[[Tensor], None]) -> None:
+        """These λ (K, m) from now on, moved into their domain."""
         with torch.no_grad():
-            values = self.values().clone()
             project(values)
             self.weights.copy_(values * self.scale)
 

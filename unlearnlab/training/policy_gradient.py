@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion import sampling
+from ..diffusion import path_ratios, sampling
 from ..diffusion.quadrature import Gaussian, predict
 from ..problems import Moments, Problem
 from .draws import Draws
@@ -18,13 +18,14 @@ from .reverse_kl import Sampling
 
 
 class Passed(NamedTuple):
-    """A transition from x_t to x_s, the retained ε̂ at x_t, and its (K, B) KL."""
+    """A transition from x_t to x_s, the retained ε̂ at x_t, its (K, B) KL and log p_θ/q of x_s."""
 
     step: sampling.Step
     x_t: Tensor
     retained: Tensor
     x_s: Tensor
     divergence: Tensor
+    log_ratio: Tensor
 
 
 class PolicyGradient(Lagrangian):
@@ -69,7 +70,7 @@ class PolicyGradient(Lagrangian):
         price = (multipliers[:, None] * excess).sum(-1)
         ahead = total + price
         n = self.batch
-        for step, x_t, retained, x_s, passed in taken[:-1]:
+        for step, x_t, retained, x_s, passed, _ in taken[:-1]:
             own = student(x_t, self.times(step))
             divergence = self.divergence(step, own, retained)
             ahead = ahead - passed
@@ -88,11 +89,13 @@ class PolicyGradient(Lagrangian):
                 own = student(x, times)
             x_s = step.mean(x, own)
             if step.spread == 0:
-                yield Passed(step, x, own, x_s, torch.zeros(self.members, self.batch).to(x))
+                none = torch.zeros(self.members, self.batch).to(x)
+                yield Passed(step, x, own, x_s, none, none)
                 continue
             retained = predict(self.retain, x, times)
             x_s = x_s + step.spread * self.noise(draws)
-            yield Passed(step, x, retained, x_s, self.divergence(step, own, retained))
+            gain = self.split(path_ratios.gains(step, x, x_s, retained, [own])[:, 0]).to(x)
+            yield Passed(step, x, retained, x_s, self.divergence(step, own, retained), gain)
             x = x_s
 
     def divergence(self, step: sampling.Step, own: Tensor, retained: Tensor) -> Tensor:

@@ -43,6 +43,16 @@ class Promise(Multipliers):
         super().__init__(problems, first, device, dual_lr=0.0)
         self.first = torch.tensor(first)
 
+    def used(self, history: dict[str, list[Tensor]]) -> Tensor:
+        """(K, m) λ that the last round of a history trained with; it holds those of the next."""
+        return history["multipliers"][-2] if len(history["multipliers"]) > 1 else self.first
+
+    def kept(self, history: dict[str, list[Tensor]]) -> bool:
+        """Whether the last reading of a history holds."""
+        if not history["constraints"]:
+            return False
+        return self.holds(history["constraints"][-1], history["stderr"][-1], self.used(history))
+
     def holds(self, constraints: Tensor, stderr: Tensor, multipliers: Tensor) -> bool:
         """Whether every constraint of every student holds, and none is overshot at a price."""
         rows = zip(self.problems, constraints, stderr, multipliers, strict=True)
@@ -67,27 +77,21 @@ class Promise(Multipliers):
         now = self.values().cpu().double()
         if self.holds(measured.constraints, measured.stderr, now):
             return
-        seen = history["constraints"]
-        before = history["multipliers"][-2] if len(seen) > 1 else self.first
+        seen, before = history["constraints"], self.used(history)
         rows = []
         for k, problem in enumerate(self.problems):
-            used, missed = (
-                _strengths(problem, now[k].numpy()),
-                _relative(problem, measured.constraints[k].numpy())[0],
-            )
+            strength = _strengths(problem, now[k].numpy())
+            missed = _relative(problem, measured.constraints[k].numpy())[0]
             slope = np.ones(problem.m)
             if seen:
-                moved = np.log(used / _strengths(problem, before[k].numpy()))
+                moved = np.log(strength / _strengths(problem, before[k].numpy()))
                 answer = _relative(problem, seen[-1][k].numpy())[0] - missed
                 told = np.abs(moved) > 0.05
                 slope[told] = (answer[told] / moved[told]).clip(*SLOPES)
             log_step = (missed / slope).clip(-LONGEST, LONGEST)
             least = WEAKEST / problem.multiplier_scale
-            rows.append(problem.multipliers(np.maximum(used * np.exp(log_step), least)))
-        values = torch.tensor(np.stack(rows)).to(self.scale)
-        with torch.no_grad():
-            project(values)
-            self.weights.copy_(values * self.scale)
+            rows.append(problem.multipliers(np.maximum(strength * np.exp(log_step), least)))
+        self.put(torch.tensor(np.stack(rows)).to(self.scale), project)
 
 
 def _strengths(problem: Problem, multipliers: Array) -> Array:

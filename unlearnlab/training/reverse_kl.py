@@ -82,7 +82,7 @@ class DualOnlyObjective(ReverseKLObjective):
     divergences of its samples, and the multipliers inherit that.
     """
 
-    primal_steps = 1
+    primal_steps = stage = 1
     steps = 300
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
