@@ -85,8 +85,11 @@ def test_the_forward_gate_alone_is_exact(dim):
 def test_particles_end_at_the_target(name, dim):
     """Within 0.02 nats of the grid, where the gate alone may be far off."""
     target, problem, multipliers = on_rungs(name, dim)
-    drawn = problem.gated(multipliers).draw(DRAWS, steps=200, seed=1)
+    gated = problem.gated(multipliers)
+    drawn = gated.draw(DRAWS, steps=200, seed=1)
     assert apart(drawn.x, target, dim) < 0.02
+    if name == "RU":
+        assert apart(gated.sample(2000, steps=100, particles=False), target, dim) > 0.1
     assert 0.1 < drawn.effective < 1 and drawn.cost == 1 / drawn.effective
 
 
@@ -145,6 +148,8 @@ def test_past_the_contact_floor_a_gate_says_so():
     q, q1, _ = (one.diffused() for one in MIXTURES[1])
     with pytest.warns(UserWarning, match="past the contact floor"):
         ul.ForwardKL(q, [q1], 1.0).gated([0.9]).sample(500, steps=50)
+    with pytest.warns(UserWarning, match="past the contact floor"):
+        ul.rejection(ul.ForwardKL(q, [q1], 1.0), [0.9], 100)
 
 
 def test_a_prediction_alone_is_gated_along_a_path_of_its_own():

@@ -9,7 +9,6 @@ from students import Shifted, gaussian
 
 import unlearnlab as ul
 from unlearnlab import baselines
-from unlearnlab.training.multipliers import Multipliers
 from unlearnlab.training.objective import Measured
 from unlearnlab.training.promise import Promise
 
@@ -37,8 +36,9 @@ def met(name, method):
     """A run asked for a threshold, and its problem on the grid."""
     exact = MAKE[name](Q.on(GRID), Q1.on(GRID), relative=ASKED[name])
     problem = MAKE[name](Q.diffused(), Q1.diffused(), thresholds=exact.thresholds)
-    how = {"chains": 512} if method == "gate" else {"until": "met"}
-    return exact, ul.finetune(problem, network(), method=method, batch=128, **how)
+    gate = {"chains": 1024, "batch": 256}
+    how = gate if method == "gate" else {"until": "met", "batch": 128}
+    return exact, ul.finetune(problem, network(), method=method, **how)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_resumed_it_goes_on_and_stays_stopped(tmp_path):
 
 
 def test_students_side_by_side_stop_together():
-    """Three thresholds: the run ends when all are met."""
+    """Two thresholds: the run ends when both are met."""
     one = MAKE["LU"](Q.diffused(), Q1.diffused(), thresholds=[0.5])
     problems = [one.with_thresholds(np.array([b])) for b in (0.5, 0.3)]
     runs = ul.finetune(problems, network().stack(2), method="gate", batch=128, chains=256)
@@ -128,7 +128,7 @@ def test_students_side_by_side_stop_together():
 
 
 def test_a_root_is_found_where_the_answer_is_known():
-    """c(λ) = e^{−λ}, with a lag: λ = log 2 at b = ½, of RU, FU and LU alike in their strengths."""
+    """c(λ) = e^{−λ}, read with a lag: λ = log 2 at b = ½."""
     problem = ul.Likelihood(gaussian(0.0), [gaussian(1.0)], [0.5], statistic="ratio")
     promise = Promise([problem], np.zeros((1, 1)), torch.device("cpu"))
     history, seen = {"constraints": [], "multipliers": []}, 1.0
@@ -164,4 +164,42 @@ def test_what_cannot_be_promised_is_refused():
         ul.finetune(problem, Shifted(), until="done")
     with pytest.raises(ValueError, match="until='met' needs a strength to move, and Tilted has"):
         ul.finetune(problem, Shifted(), method="tilt", pool=64, until="met")
-    assert not Multipliers.reads
+    with pytest.raises(ValueError, match="leave out dual_lr and dual_optimizer"):
+        ul.finetune(problem, Shifted(), until="met", dual_lr=0.1)
+    with pytest.raises(ValueError, match="sampler must be 'ddim' or 'ddpm'; got 'euler'"):
+        ul.finetune(problem, Shifted(), until="met", sampler="euler")
+    with pytest.raises(ValueError, match="steps must lie between 1 and 1000; got 2000"):
+        ul.finetune(problem, Shifted(), method="gate", sampling_steps=2000)
+    right = ul.Moments(gaussian(0.0), at_most=[(lambda x: x[:, 0] > 0, 0.2)])
+    with pytest.raises(ValueError, match="a user's function has no gate"):
+        ul.finetune(right, Shifted(), method="gate")
+
+
+def test_a_users_function_is_promised_by_log_variance():
+    """E_p[x > 0] ≤ ¼: N(m, 1) cannot be the optimum, but holds at m = −0.674."""
+    problem = ul.Moments(gaussian(0.0), at_most=[(lambda x: x[:, 0] > 0, 0.25)])
+    run = ul.finetune(problem, Shifted(), method="log-variance", batch=128, lr=0.02)
+    assert run.status == "converged"
+    assert float(run.student.mean) == pytest.approx(-0.674, abs=0.06)
+
+
+def test_where_nothing_is_trained_the_composed_model_is_read():
+    """E.3, N(0, 1) away from N(1, 1): KL(p‖q_1) = ½(m − 1)² = 2 at m = −1, that is λ = ½."""
+    problem = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], [2.0])
+    run = ul.finetune(problem, method="dual-only", until="met", batch=64, sampling_steps=100)
+    assert run.status == "converged" and run.student.sampling_steps == 100
+    assert run.multipliers[0] == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_surplus_at_no_price_does_not_end_a_run_that_paid():
+    """The reading belongs to the multipliers that were trained with, not to those that follow."""
+    problem = ul.Likelihood(gaussian(0.0), [gaussian(1.0)], [0.5], statistic="ratio")
+    promise = Promise([problem], np.array([[0.004]]), torch.device("cpu"))
+    low = Measured(*(torch.full(size, 0.1).double() for size in ((1,), (1, 1), (1, 1))))
+    low = low._replace(stderr=torch.zeros(1, 1).double())
+    history = {"constraints": [], "stderr": [], "multipliers": []}
+    promise.step(low, 1.0, lambda values: None, history)
+    for key, value in (("constraints", low.constraints), ("stderr", low.stderr)):
+        history[key].append(value)
+    history["multipliers"].append(promise.values().double())
+    assert float(promise.values()[0, 0]) < 0.0021 and not promise.kept(history)

@@ -102,7 +102,8 @@ def kl(p: Model, q: Model, *, kind: str = "point", seed: int = 0, **options: Any
         p, q: models on the same space.
         kind: "point" or "path"; never compare one with the other.
         options: for diffusion models samples= (16384; 4096 where densities of DDIM samples are
-            needed) and steps= (50) of the samplers. The law of a sampler depends on its steps.
+            needed) and steps= of the samplers: the model's own where it draws by the same one, else
+            50. The law of a sampler depends on its steps.
 
     Raises:
         TypeError: p or q is not a model.

@@ -9,7 +9,6 @@ martingale), a bound of it for likelihood (Jensen), and right at the clean end f
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,15 +24,14 @@ from ..problems import Problem
 from ..ratios import LogRatios
 from . import path_ratios, sampling
 from .model import DiffusionModel
-from .particles import RESAMPLE, Cloud, Drawn
+from .particles import RESAMPLE, Cloud, Drawn, say_contact
 from .pool import Samples
 from .precision import widest
-from .quadrature import predict_all, require_finite, square
+from .quadrature import predict, predict_all, require_finite, square
 from .schedule import whole
 
 SLOPE = 1e-4  # of a log-ratio: half the width of the difference that a gate is the slope of
 STEEPEST = 50.0  # a gate; steps have a size, and a steeper one overshoots
-IN_CONTACT = 0.01  # share of draws in contact, from which it is said
 
 
 class Passed(NamedTuple):
@@ -166,10 +164,19 @@ class GatedModel(DiffusionModel):
             x_s, s = x_t, t
         return total
 
-    def walk(self, n: int, *, steps: int = 200, particles: bool, seed: int) -> Iterator[Passed]:
+    def walk(
+        self,
+        n: int,
+        *,
+        steps: int = 200,
+        particles: bool,
+        seed: int,
+        by: DiffusionModel | None = None,
+    ) -> Iterator[Passed]:
         """The gated chain as it unfolds, by DDPM in equal steps of log-SNR; then its clean end.
 
-        Particles are drawn anew where their effective share falls below one half.
+        Particles are drawn anew where their effective share falls below one half. Along the chain
+        of another model `by`, the gates say what this one would have done there.
         """
         whole("n", n, 1)
         generator = torch.Generator().manual_seed(seed)
@@ -188,14 +195,15 @@ class GatedModel(DiffusionModel):
                 index = cloud.resampled(generator)
                 x, ratios, own, prediction = (one[index] for one in (x, ratios, own, prediction))
                 others = [one[index] for one in others]
-            x_s = step.mean(x, prediction)
+            moved = prediction if by is None else predict(by, x, t)
+            x_s = step.mean(x, moved)
             if step.spread:
                 x_s = x_s + step.spread * draw()
             yield Passed(step, x, x_s, [own, *others], prediction, ratios, cloud)
             if step.spread and others:
                 ratios = ratios + path_ratios.gains(step, x, x_s, own, others)
             if step.spread and particles:
-                cloud.weigh(-path_ratios.gains(step, x, x_s, own, [prediction])[:, 0])
+                cloud.weigh(-path_ratios.gains(step, x, x_s, own, [moved])[:, 0])
             x = x_s
 
     def draw(self, n: int, *, steps: int = 200, particles: bool = True, seed: int = 0) -> Drawn:
@@ -203,7 +211,7 @@ class GatedModel(DiffusionModel):
         for passed in self.walk(n, steps=steps, particles=particles, seed=seed):
             x, cloud = passed.x_s, passed.cloud
         require_finite("samples", x, self.retain, *self.others)
-        self._say_contact(cloud.lowest)
+        say_contact(self.problem, cloud.lowest)
         if particles:
             generator = torch.Generator().manual_seed(seed + 1)
             x = x[cloud.resampled(generator)]
@@ -240,7 +248,7 @@ class GatedModel(DiffusionModel):
         kind: str = "path",
         seed: int = 0,
         samples: int | None = None,
-        steps: int = 200,
+        steps: int | None = None,
     ) -> Estimate:
         """KL of the gated chain, without particles, from that of q or of a q_i; along paths alone.
 
@@ -253,6 +261,7 @@ class GatedModel(DiffusionModel):
                 f"kind={kind!r} from {other!r}"
             )
         n = 1024 if samples is None else samples
+        steps = self.sampling_steps if steps is None else steps
         total = torch.zeros(n, dtype=widest(self.device), device=self.device)
         for passed in self.walk(n, steps=steps, particles=False, seed=seed):
             if passed.step.spread:
@@ -264,16 +273,6 @@ class GatedModel(DiffusionModel):
     def kind(self) -> str:
         """The density of its samples is not known."""
         return "path"
-
-    def _say_contact(self, log_w: Tensor) -> None:
-        share = float((log_w < self.problem.log_contact).double().mean())
-        if share > IN_CONTACT:
-            warnings.warn(
-                f"{share:.0%} of the draws passed where less than "
-                f"{math.exp(self.problem.log_contact):.0%} of q is left: these multipliers are "
-                "past the contact floor, and the gate was clamped there; lower them",
-                stacklevel=3,
-            )
 
     def __repr__(self) -> str:
         return f"GatedModel({self.problem!r}, multipliers={self.multipliers.round(4).tolist()})"

@@ -180,7 +180,7 @@ class DiffusionModel(AtomTables, ABC):
         kind: str = "point",
         seed: int = 0,
         samples: int | None = None,
-        steps: int = 50,
+        steps: int | None = None,
     ) -> Estimate:
         """KL(self‖other) in nats; see `unlearnlab.kl`."""
         require_comparable(["p", "q"], [self, other])
@@ -193,6 +193,9 @@ class DiffusionModel(AtomTables, ABC):
             raise ValueError(f"kind must be 'point' or 'path'; got {kind!r}")
         if other is self:
             return Estimate(0.0)
+        own = {"point": "ddim", "path": "ddpm"}[kind]  # the sampler that a divergence is of
+        if steps is None:
+            steps = self.sampling_steps if self.sampler == own else DiffusionModel.sampling_steps
         if kind == "path":
             return sampling.path_kls(self, [other], samples=samples, steps=steps, seed=seed)[0]
         if self.denoiser:
@@ -203,6 +206,7 @@ class DiffusionModel(AtomTables, ABC):
     def kind(self) -> str:
         """The divergence that `kl` can measure: "point", else "path" where densities cannot."""
         small = self.dim <= sampling.LARGEST_FLOW and not self.corrector_steps
+        small = small and self.sampler == "ddim"
         return "point" if self.denoiser or small else "path"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from .schedule import whole
 
 RESAMPLE = 0.5  # effective share of the particles, below which they are drawn anew
 MOST = 1 << 18  # draws of q, of which rejection keeps some
+IN_CONTACT = 0.01  # share of draws in contact, from which it is said
 
 
 class Drawn(NamedTuple):
@@ -21,8 +23,10 @@ class Drawn(NamedTuple):
 
     Attributes:
         x: (n, *shape), equally weighted.
-        effective: smallest effective share of the particles on the way, 1 where none were needed.
-        cost: chains of q and of the q_i walked for each independent draw.
+        effective: smallest effective share of the particles on the way (1 without particles); of
+            rejection the share that is kept.
+        cost: draws made for one that is worth an independent draw: 1/effective, at least as many
+            for particles, which may have been drawn anew more than once.
     """
 
     x: Tensor
@@ -78,17 +82,33 @@ class Cloud:
         return index
 
 
+def say_contact(problem: Problem, log_w: Tensor) -> None:
+    """Warn of draws with log w (n,) where next to nothing of q is left."""
+    share = float((log_w < problem.log_contact).double().mean())
+    if share > IN_CONTACT:
+        warnings.warn(
+            f"{share:.0%} of the draws passed where less than {math.exp(problem.log_contact):.0%} "
+            "of q is left: these multipliers are past the contact floor, and the weight was "
+            "clamped there; lower them",
+            stacklevel=4,
+        )
+
+
 def rejection(
     problem: Problem, multipliers: ArrayLike, n: int, *, seed: int = 0, most: int = MOST
 ) -> Drawn:
     """n draws of a target p ∝ q·w: draws of q, each kept with probability w/max w.
 
-    Exact for likelihood and forward KL, whose w is at most 1, at E_q[w]⁻¹ draws each. With a user's
+    Exact for likelihood, and for forward KL below its contact floor, whose w is at most 1, at
+    E_q[w]⁻¹ draws each. With a user's
     functions max w is the largest seen: where a later draw has more, fewer of the first are kept.
 
     Args:
         problem: on diffusion models. multipliers: (m,).
         most: draws of q, at most.
+
+    Warns:
+        UserWarning: forward KL past its contact floor.
 
     Raises:
         ValueError: reverse KL, whose w has no bound: use particles (`Problem.gated`); or fewer than
@@ -113,10 +133,11 @@ def rejection(
         )
     generator = torch.Generator().manual_seed(seed)
     how: dict[str, Any] = {"densities": any(one.needs_density for one in problem.statistics)}
-    size, log_most, x = min(retain.effort.draws, most), problem.log_most, []
+    log_most, x = problem.log_most, []
     log_w = log_u = torch.zeros(0, dtype=torch.float64)
     while len(log_w) < most:
         at = len(log_w)
+        size = min(retain.effort.draws, most - at)
         x.append(retain.sample(size, seed=seed + 1 + at))
         table = retain.log_ratios(problem.compared, atoms=x[-1], seed=at, **how)
         log_w = torch.cat([log_w, torch.from_numpy(problem.log_weights(multipliers, table))])
@@ -124,6 +145,7 @@ def rejection(
         log_most = max(log_most, float(log_w.max()))
         kept = (log_u < log_w - log_most).nonzero()[:, 0]
         if len(kept) >= n:
+            say_contact(problem, log_w)
             share = len(kept) / len(log_w)
             return Drawn(torch.cat(x)[kept[:n].to(x[0].device)], share, 1 / share)
     raise ValueError(

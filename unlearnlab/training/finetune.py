@@ -13,6 +13,7 @@ from torch import nn
 
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
+from ..diffusion.sampling import chain
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
@@ -21,7 +22,7 @@ from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
 from .objective import Objective, primal_dual
-from .promise import Promise
+from .promise import Promise, promised_by
 from .reverse_kl import DualOnlyObjective, compose
 from .run import runs_of
 from .settings import Settings, make_accelerator, require_seeds, split_options
@@ -86,10 +87,11 @@ def finetune(
         multipliers: (m,) or (K, m) to start from; 0 by default.
         until: "met" trains in stages, each closed by a reading of the student on draws of its own,
             which moves the multipliers, and stops when every constraint holds within 3 % or one
-            standard error, or after `steps`. Method "gate" always does.
+            standard error, or after `steps`. Methods "gate" and "log-variance" always do.
         sampler, sampling_steps: what will draw from the student, and so what readings and its
-            evaluation draw by; "ddim" and 50 by default. D.1, D.3 and E.3 train on chains of
-            `sampling_steps` (20), whatever will draw; name a sampler, and it draws in as many.
+            evaluation draw by; "ddim" and 50 by default. (Forward KL is of its predictions, not of
+            draws.) D.1, D.3 and E.3 also train on chains of `sampling_steps` (20); without
+            until="met" they draw by as many only where a sampler is named.
         seed: of all that training draws; one for each member of a stacked student. Samples that
             stand for a distribution are the same for all.
         folder: where to keep a checkpoint. With `resume`, a run found there is continued.
@@ -115,7 +117,8 @@ def finetune(
     make = _method(method, problems[0])
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
-    if sampling_steps is not None and "sampling_steps" in make.Options.__dataclass_fields__:
+    chains = "sampling_steps" in make.Options.__dataclass_fields__
+    if chains and sampling_steps is not None:
         options |= {"sampling_steps": sampling_steps}
     settings, own = split_options(options, make.Options)
     start = starting(multipliers, members, first.m)
@@ -124,7 +127,7 @@ def finetune(
     count = goal.steps if steps is None else steps
     how = Settings(count, lr, require_seeds(seed, members), **settings)
     device = first.retain.device
-    promised = _promised(until, goal)
+    promised = promised_by(until, goal, dual_lr, dual_optimizer)
     dual = (
         Promise(problems, start, device)
         if promised
@@ -137,9 +140,10 @@ def finetune(
             adapts=goal.adapts,
         )
     )
-    if sampler is not None or promised:
+    if promised or sampler is not None or (sampling_steps is not None and not chains):
         pupil.sampler = sampler or pupil.sampler
         pupil.sampling_steps = sampling_steps or pupil.sampling_steps
+        chain(first.retain.schedule, pupil.sampler, pupil.sampling_steps)  # refused now, not later
     pupil.denoiser = goal.denoises
     loop = Loop(
         pupil,
@@ -174,21 +178,6 @@ def _method(method: Any, problem: Problem) -> Any:
         f"method must be one of {', '.join(METHODS)}, or a class of objectives such as those of "
         f"unlearnlab.baselines; got {method!r}"
     )
-
-
-def _promised(until: str | None, goal: Objective) -> bool:
-    """Whether the student is trained until its thresholds are met.
-
-    Raises:
-        ValueError: the method has no strength to move.
-    """
-    if until not in (None, "met"):
-        raise ValueError(f"until must be 'met' or None; got {until!r}")
-    if until == "met" and not (goal.adapts or goal.steerable):
-        raise ValueError(
-            f"until='met' needs a strength to move, and {type(goal).__name__} has none"
-        )
-    return until == "met" or goal.promises
 
 
 def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
@@ -252,7 +241,9 @@ class _Untrained(nn.Module):
 
     def at(self, multipliers: Any) -> Any:
         """The model at these multipliers."""
-        return compose(self.problem, multipliers)
+        made = compose(self.problem, multipliers)
+        made.sampler, made.sampling_steps = self.sampler, self.sampling_steps
+        return made
 
 
 def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:

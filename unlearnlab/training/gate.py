@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from .. import identity
-from ..diffusion import path_ratios, sampling
 from ..diffusion.gates import GatedModel
 from ..diffusion.schedule import whole
+from ..problems import Problem
 from .draws import Draws
 from .objective import Lagrangian
 
@@ -35,7 +35,7 @@ class Options(identity.Options):
 
 
 class Stored(NamedTuple):
-    """What a student is to say at points of a chain: (K, N, *shape), (K, N), (K, N, *shape)."""
+    """What students are to say at points of a chain: (K, N, *shape), (K, N), (K, N, *shape)."""
 
     x_t: Tensor
     t: Tensor
@@ -54,55 +54,38 @@ class Gate(Lagrangian):
     Options = Options
     adapts = enforces = promises = True
     reads_forget = False
-    primal_steps = 100
     steps = 1000
+
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        super().__init__(problems, batch, options, **given)
+        if any(one.function is not None for one in self.problem.statistics):
+            raise ValueError(
+                "a user's function has no gate, and its multiplier would teach nothing: use "
+                "method='log-variance'"
+            )
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Walk the chains of this round, and keep what they say."""
         super().begin(student, multipliers, draws)
         seeds = [int(g.initial_seed()) % (1 << 31) for g in draws.generators]
-        gated = [GatedModel(self.problem, row.cpu().double().numpy()) for row in multipliers]
-        if draws.key[0] == 0:
-            parts = [self._gated_chain(one, seed) for one, seed in zip(gated, seeds, strict=True)]
-        else:
-            parts = self._own_chains(student, gated, draws)
+        first = draws.key[0] == 0
+        movers = [student] if self.members == 1 else student.unstack()
+        parts = [
+            self._walk(GatedModel(self.problem, row), seed, None if first else mover)
+            for row, seed, mover in zip(
+                multipliers.cpu().double().numpy(), seeds, movers, strict=True
+            )
+        ]
         self.stored = Stored(*(torch.stack(part) for part in zip(*parts, strict=True)))
 
-    def _gated_chain(self, gated: GatedModel, seed: int) -> Stored:
-        """The points of a gated chain, and the predictions that moved it."""
+    def _walk(self, gated: GatedModel, seed: int, by: Any) -> Stored:
+        """The points of one chain, all steps in one row, and what the gates say there."""
         o = self.options
-        walk = gated.walk(o.chains, steps=o.chain_steps, particles=False, seed=seed)
-        return _joined([(one.x_t, one.step.t, one.prediction) for one in walk])
-
-    def _own_chains(self, student: Any, gated: list[GatedModel], draws: Draws) -> list[Stored]:
-        """The points of the students' chains, and what the gates say there."""
-        n, k = self.options.chains, self.members
-        shape = self.retain.shape
-        ratios = [torch.zeros(n, len(self.problem.compared)).to(draws.like) for _ in gated]
-        points: list[list[tuple[Tensor, int, Tensor]]] = [[] for _ in gated]
-        steps = sampling.chain(
-            self.retain.schedule, "ddpm", self.options.chain_steps, spacing="log_snr"
-        )
-        x = draws.normal(n, *shape)
-        for step in steps:
-            t = torch.full((k * n,), step.t, device=x.device)
-            with torch.no_grad():
-                x_s = step.mean(x, self._in_calls(student, x, t))
-            x_s = x_s + step.spread * draws.normal(n, *shape)
-            for i, (one, x_t, after) in enumerate(
-                zip(gated, x.reshape(k, n, *shape), x_s.reshape(k, n, *shape), strict=True)
-            ):
-                _, (own, *others), goal = one.predictions(x_t, t[:n], ratios[i])
-                points[i].append((x_t, step.t, goal))
-                if step.spread and others:
-                    ratios[i] = ratios[i] + path_ratios.gains(step, x_t, after, own, others)
-            x = x_s
-        return [_joined(part) for part in points]
-
-    def _in_calls(self, student: Any, x: Tensor, t: Tensor) -> Tensor:
-        rows = self.retain.rows if self.members == 1 else len(x)
-        parts = [student(a, b) for a, b in zip(x.split(rows), t.split(rows), strict=True)]
-        return torch.cat(parts)
+        walk = gated.walk(o.chains, steps=o.chain_steps, particles=False, seed=seed, by=by)
+        points = [(one.x_t, torch.tensor(one.step.t), one.prediction) for one in walk]
+        x_t, t, goal = zip(*points, strict=True)
+        times = torch.stack(t).to(self.like.device).repeat_interleave(o.chains)
+        return Stored(torch.cat(x_t), times, torch.cat(goal))
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The squared distance to the gated prediction at some of the stored points."""
@@ -111,10 +94,3 @@ class Gate(Lagrangian):
         member = torch.arange(self.members, device=index.device)[:, None]
         x_t, t, goal = (part[member, index].flatten(0, 1) for part in self.stored)
         yield self.gap(student(x_t, t), goal).mean(1)
-
-
-def _joined(points: list[tuple[Tensor, int, Tensor]]) -> Stored:
-    """Points of all steps in one row."""
-    x_t, times, goal = zip(*points, strict=True)
-    t = [torch.full((len(x),), time, device=x.device) for x, time in zip(x_t, times, strict=True)]
-    return Stored(torch.cat(x_t), torch.cat(t), torch.cat(goal))

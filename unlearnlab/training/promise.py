@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import Array
 from ..problems import Evaluation, Problem
 from .multipliers import Multipliers, sizes
-from .objective import Measured
+from .objective import Measured, Objective
 
 SLACK = 0.03  # of a threshold: how far a reading may miss it; or one standard error
 SURPLUS = 0.05  # by how much it may be overshot while its multiplier is paid for
@@ -103,6 +103,27 @@ def _relative(problem: Problem, values: Array, stderr: Array | float = 0.0) -> t
     """(m,) violations, positive where missed, and errors, both relative to the thresholds."""
     size = sizes(problem)
     return problem.shortfalls(values) / size, np.broadcast_to(stderr, size.shape) / size
+
+
+def promised_by(until: str | None, goal: Objective, *moves: Any) -> bool:
+    """Whether the student is trained until its thresholds are met.
+
+    Raises:
+        ValueError: the method has no strength to move; or something else is to move it.
+    """
+    if until not in (None, "met"):
+        raise ValueError(f"until must be 'met' or None; got {until!r}")
+    if until == "met" and not (goal.adapts or goal.steerable):
+        raise ValueError(
+            f"until='met' needs a strength to move, and {type(goal).__name__} has none"
+        )
+    promised = until == "met" or goal.promises
+    if promised and any(one is not None for one in moves):
+        raise ValueError(
+            "readings move the multipliers until thresholds are met: leave out dual_lr and "
+            "dual_optimizer"
+        )
+    return promised
 
 
 def read(problem: Problem, student: Any, *, seed: int) -> Measured:
