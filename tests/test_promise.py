@@ -162,8 +162,8 @@ def test_what_cannot_be_promised_is_refused():
     problem = ul.Likelihood(gaussian(0.0), [gaussian(1.0)], [0.5], statistic="ratio")
     with pytest.raises(ValueError, match="until must be 'met' or None; got 'done'"):
         ul.finetune(problem, Shifted(), until="done")
-    with pytest.raises(ValueError, match="until='met' needs a strength to move, and Tilted has"):
-        ul.finetune(problem, Shifted(), method="tilt", pool=64, until="met")
+    with pytest.raises(ValueError, match="until='met' needs a strength to move, and Naive has"):
+        ul.finetune(problem, Shifted(), method=baselines.Naive, until="met")
     with pytest.raises(ValueError, match="leave out dual_lr and dual_optimizer"):
         ul.finetune(problem, Shifted(), until="met", dual_lr=0.1)
     with pytest.raises(ValueError, match="sampler must be 'ddim' or 'ddpm'; got 'euler'"):
@@ -173,6 +173,23 @@ def test_what_cannot_be_promised_is_refused():
     right = ul.Moments(gaussian(0.0), at_most=[(lambda x: x[:, 0] > 0, 0.2)])
     with pytest.raises(ValueError, match="a user's function has no gate"):
         ul.finetune(right, Shifted(), method="gate")
+
+
+def test_a_pool_s_weights_are_moved_until_the_student_meets_a_threshold():
+    """E[e^{x−½}] = e^m of N(m, 1): ½ at m = −log 2, where no weights on a pool start."""
+    problem = ul.Likelihood(gaussian(0.0), [gaussian(1.0)], [0.5], statistic="ratio")
+    run = ul.finetune(problem, Shifted(), method="tilt", pool=2048, until="met", lr=0.02, batch=256)
+    assert run.status == "converged" and len(run.history["loss"]) < 12
+    assert float(run.student.mean) == pytest.approx(-np.log(2), abs=0.06)
+
+
+def test_vdu_moves_what_it_pushes_with():
+    """KL(q_1‖p) = ½(1 − m)² = 1 at m = 1 − √2, whatever the spread that it was given."""
+    problem = ul.ForwardKL(gaussian(0.0), [gaussian(1.0)], [1.0])
+    how = {"until": "met", "lr": 0.01, "batch": 256, "spread": 0.3}
+    run = baselines.vdu(problem, Shifted(), **how)
+    assert run.status == "converged" and run.multipliers[0] != 1.0
+    assert float(run.student.mean) == pytest.approx(1 - 2**0.5, abs=0.05)
 
 
 def test_a_users_function_is_promised_by_log_variance():

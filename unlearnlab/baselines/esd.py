@@ -81,12 +81,6 @@ class ESD(ReverseKLObjective):
         """λ ≥ 0: a strength has no other bound, whatever the problem."""
         multipliers.clamp_(min=0)
 
-    def strengths(self, multipliers: Tensor) -> Tensor:
-        """(K, m) η."""
-        rows = multipliers.cpu().double().numpy()
-        table = np.array([self.problem.strength(row) for row in rows], dtype=np.float64)
-        return torch.tensor(table).to(self.like.device, self.like.dtype)
-
 
 def esd(problem: Any, student: Any, **options: Any) -> Any:
     """ESD; options as of `finetune`, with guidance=, base= and sampling_steps=."""

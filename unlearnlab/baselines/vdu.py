@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..problems import Problem
 from ..training.denoising import DataObjective
 from ..training.draws import Draws
 from ..training.finetune import finetune
@@ -20,7 +22,7 @@ class Weights(Clipped):
     """How hard to push and to hold.
 
     Attributes:
-        plasticity: c.
+        plasticity: c, for all q_i, which until="met" moves.
         spread: σ, for all parameters.
         forget_clip: a forgotten sample whose squared error exceeds it per dimension is pushed no
             further.
@@ -38,17 +40,25 @@ class Weights(Clipped):
 
 
 class VDU(DataObjective):
-    """−c·Σ_iE_{q_i}[loss] + Σ_k(θ_k − θ*_k)²/(2σ_k²): forgotten data alone.
+    """−Σ_ic_iE_{q_i}[loss] + Σ_k(θ_k − θ*_k)²/(2σ_k²): forgotten data alone.
 
     The first term takes away likelihood (plasticity). The second is the KL divergence between
-    Gaussians of one variance about θ and the pretrained θ* (stability).
+    Gaussians of one variance about θ and the pretrained θ* (stability). Where thresholds are to be
+    met, readings move the c_i: cσ² decides how far θ goes. The multipliers of a run are those whose
+    strengths are c.
 
     Source: Panda et al. (2025), Variational diffusion unlearning, arXiv 2510.04058.
     """
 
     Options = Weights
     denoises = False
+    steerable = True
     uses_retained = False
+
+    def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
+        super().__init__(problems, batch, options, **given)
+        fixed = self.problem.multipliers(np.full(self.problem.m, self.options.plasticity))
+        self.start = np.tile(fixed, (len(problems), 1))
 
     def attach(self, student: Any) -> None:
         """Remember the pretrained parameters."""
@@ -57,13 +67,17 @@ class VDU(DataObjective):
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Plasticity and stability."""
-        forgotten = self.forgotten(self.errors(student, draws)).sum(1)
+        forgotten = self.forgotten(self.errors(student, draws))
         pairs = zip(self.parameters, self.pretrained, strict=True)
         moved = torch.stack(
             [(p - old).square().reshape(self.members, -1).sum(1) for p, old in pairs]
         )
-        spread, plasticity = self.options.spread, self.options.plasticity
-        yield moved.sum(0) / (2 * spread**2) - plasticity * forgotten
+        pushed = (self.strengths(multipliers) * forgotten).sum(1)
+        yield moved.sum(0) / (2 * self.options.spread**2) - pushed
+
+    def project(self, multipliers: Tensor) -> None:
+        """λ ≥ 0: a strength has no other bound, whatever the problem."""
+        multipliers.clamp_(min=0)
 
 
 def vdu(problem: Any, student: Any, **options: Any) -> Any:

@@ -144,6 +144,36 @@ def trajectory(
     yield from unfold(model, x.to(model.device, model.dtype), transitions, generator)
 
 
+def reconstruct(
+    model: DiffusionModel, x: Tensor, t: int, *, n: int = 16, steps: int = 50, seed: int = 0
+) -> Tensor:
+    """(n, *shape) what comes back of one image x when it is noised to timestep t and denoised.
+
+    A model that has memorised x gives it back from noise that hides it from others.
+
+    Args:
+        x: (*shape,) the image.
+        t: noise it to here: 0 is clean, T − 1 all noise.
+        steps: of DDIM over the whole schedule; those below t are taken.
+
+    Raises:
+        ValueError: t outside the schedule, or x of another shape.
+    """
+    total = len(model.schedule)
+    if not 0 <= t < total:
+        raise ValueError(f"t must lie between 0 and {total - 1}; got {t!r}")
+    if x.shape != model.shape:
+        raise ValueError(f"x must have shape {model.shape}; got {tuple(x.shape)}")
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
+    x = x.to(noise).expand(n, *model.shape)
+    x_t = model.schedule.noised(x, torch.full((n,), t, device=noise.device), noise)
+    later = chain(model.schedule, "ddim", steps, start=t)
+    for taken in unfold(model, x_t, later, generator):
+        x_t = taken.x_s
+    return x_t
+
+
 def quasi_normal(n: int, dim: int, seed: int) -> Tensor:
     """(n, dim) standard normal float64 draws from a scrambled Sobol sequence."""
     u = SobolEngine(dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)

@@ -27,7 +27,8 @@ from .settings import Settings, enough_memory, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
-READING = 20_011  # seed of the first reading of a student
+READING, CHECKED = 20_011, 30_011  # seeds of the first reading of a student, and of a second look
+AGAIN = 4  # times the draws, where a reading holds by its errors alone
 
 
 @dataclass
@@ -190,8 +191,16 @@ class Loop:
         """What the students that would be returned now do, on draws of their own."""
         with self.averaged():
             students = [self.model] if self.members == 1 else self.student.unstack()
-            pairs = zip(self.dual.problems, students, strict=True)
-            found = [read(one, student, seed=READING + self.round) for one, student in pairs]
+            found = self.read_on(students, READING + self.round, None)
+            if self.dual.lucky(found, self.dual.values().cpu().double()):
+                more = AGAIN * students[0].effort.draws
+                found = self.read_on(students, CHECKED + self.round, more)
+        return found
+
+    def read_on(self, students: list[Any], seed: int, draws: int | None) -> Measured:
+        """A reading of each student, on so many draws."""
+        pairs = zip(self.dual.problems, students, strict=True)
+        found = [read(one, student, seed=seed, draws=draws) for one, student in pairs]
         return Measured(*(torch.cat(part) for part in zip(*found, strict=True)))
 
     @contextmanager

@@ -67,6 +67,10 @@ class Multipliers:
         """Whether the last reading ends the run."""
         return False
 
+    def lucky(self, measured: Measured, multipliers: Tensor) -> bool:
+        """Whether a reading is to be taken again, on more draws; see `Promise`."""
+        return False
+
     def values(self) -> Tensor:
         """(K, m) λ, in the problems' units."""
         return self.weights.detach() / self.scale

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -159,6 +160,12 @@ class Lagrangian(Objective):
                 "none: use a Likelihood with at_most= and at_least="
             )
         super().__init__(self.retain, len(problems), batch)
+
+    def strengths(self, multipliers: Tensor) -> Tensor:
+        """(K, m) what multipliers weigh, such as u of reverse KL or ESD's η."""
+        rows = multipliers.cpu().double().numpy()
+        table = np.array([self.problem.strength(row) for row in rows], dtype=np.float64)
+        return torch.tensor(table).to(self.like.device, self.like.dtype)
 
 
 PRIMAL_DUAL: dict[type[Problem], type[Lagrangian]] = {}  # a formulation's own, or its parent's

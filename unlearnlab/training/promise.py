@@ -58,6 +58,21 @@ class Promise(Multipliers):
         rows = zip(self.problems, constraints, stderr, multipliers, strict=True)
         return all(self._holds(*row) for row in rows)
 
+    def lucky(self, measured: Measured, multipliers: Tensor) -> bool:
+        """Whether a reading holds, but by its errors alone.
+
+        Of many such readings the first that happens to hold would end a run: it is taken again, on
+        more draws.
+        """
+        errors = [
+            _relative(one, *pair)[1].max()
+            for one, *pair in zip(
+                self.problems, measured.constraints.numpy(), measured.stderr.numpy(), strict=True
+            )
+        ]
+        wide = max(errors) > SURPLUS
+        return wide and self.holds(measured.constraints, measured.stderr, multipliers)
+
     def _holds(self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor) -> bool:
         missed, error = _relative(problem, values.numpy(), stderr.numpy())
         free = paid.numpy() * problem.multiplier_scale <= WEAKEST
@@ -126,9 +141,9 @@ def promised_by(until: str | None, goal: Objective, *moves: Any) -> bool:
     return promised
 
 
-def read(problem: Problem, student: Any, *, seed: int) -> Measured:
+def read(problem: Problem, student: Any, *, seed: int, draws: int | None = None) -> Measured:
     """The student's own objective and constraints, on draws by the sampler it is meant for."""
-    found: Evaluation = problem.evaluate(student, seed=seed)
+    found: Evaluation = problem.evaluate(student, seed=seed, samples=draws)
     errors = np.broadcast_to(found.constraints_stderr, found.constraints.shape)
     return Measured(
         torch.tensor([found.objective], dtype=torch.float64),

@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import identity
 from ..diffusion.quadrature import predict
 from ..dual import solve, warn_if_few
+from ..errors import Array
 from ..problems import Problem
 from .draws import Draws
 from .objective import Denoising, Part
@@ -45,29 +46,48 @@ class Tilted(Denoising):
     """
 
     Options = Options
-    enforces = True
+    enforces = steerable = True
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         self.options: Any = self.Options(**given) if options is None else options
         retain = problems[0].retain
         pool = self.options.pool
-        on_pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
-        solutions = [solve(one.on(on_pool, others)) for one in problems]
+        self.pool, others = retain.tabulated(problems[0].compared, pool=pool, seed=0)
+        self.problems = [one.on(self.pool, others) for one in problems]
+        solutions = [solve(one) for one in self.problems]
         for found in solutions:
             warn_if_few(found.model)
         weights = np.stack([found.model.probabilities for found in solutions])
-        super().__init__(retain, len(problems), batch, on_pool.x, weights)
+        super().__init__(retain, len(problems), batch, self.pool.x, weights)
         self.denoises = retain.denoiser
         self.start = np.stack([found.multipliers for found in solutions])
-        retained = np.tile(on_pool.probabilities, (len(problems), 1))
+        # Not every so-manieth: the pool is quasi-random, and a stride would miss parts of it.
+        places = self.trained.places
+        few = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:KNOWN]
+        self.few = few.sort().values
+        self.known = self.pool.x[places[self.few]].flatten(1)
+        self.aimed_at = self.start
+        self.aim(weights)
+
+    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """The targets on the pool at these multipliers, where readings have moved them."""
+        super().begin(student, multipliers, draws)
+        rows = multipliers.cpu().double().numpy()
+        if not np.allclose(rows, self.aimed_at, rtol=1e-5):
+            targets = [one.target(row) for one, row in zip(self.problems, rows, strict=True)]
+            self.aim(np.stack([one.probabilities for one in targets]))
+            self.aimed_at = rows
+
+    def aim(self, weights: Array) -> None:
+        """Train towards these masses (K, N) on the pool, from now on."""
+        retained = np.tile(self.pool.probabilities, (len(self.problems), 1))
         p, q = (self.trained.masses(torch.from_numpy(table)) for table in (weights, retained))
         self.mixed = Part(self.trained.places, (p + q) / 2)
         shares = torch.stack([p, q]) / self.mixed.table
         self.weights = torch.where(self.mixed.table > 0, shares, 0.0)  # (2, K, n), at most 2
-        # Not every so-manieth: the pool is quasi-random, and a stride would miss parts of it.
-        few = torch.randperm(p.shape[1], generator=torch.Generator().manual_seed(0))[:KNOWN]
-        few = few.sort().values
-        self.known = on_pool.x[self.trained.places[few]].flatten(1)
+        held_out = self.held_out.places
+        self.held_out = Part(held_out, torch.from_numpy(weights)[:, held_out])
+        few = self.few
         self.log_q, self.ratio = q[0, few].log(), torch.where(q > 0, p / q, 0.0)[:, few]
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
