@@ -1,8 +1,9 @@
 """Unlearn images from a DDPM, at any scale: `python -m unlearnlab.data_unlearning --help`.
 
-Loads a diffusers folder or hub id, forgets images by the forward-KL problem (Algorithm D.2) or a
-baseline, and reports whether they come back. `accelerate launch -m unlearnlab.data_unlearning`
-runs it on several processes or GPUs, in mixed precision.
+Loads a diffusers folder or hub id, forgets images until at most a share of them comes back, or by
+the forward-KL problem (Algorithm D.2) or a baseline, and reports what does.
+`accelerate launch -m unlearnlab.data_unlearning` runs it on several processes or GPUs, in mixed
+precision.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from .digits import load_classifier
 from .images import ImageFolder, contact_sheet, read_image, write_image
 from .problems import ForwardKL
 from .training import finetune
-from .training.denoising import DataObjective, ForwardKLObjective
+from .training.denoising import ForwardKLObjective
+from .training.returns import LeaveOut, Return, Returns
 
-METHODS: dict[str, type[DataObjective]] = {
+METHODS: dict[str, Any] = {
+    "leave-out": LeaveOut,
     "primal-dual": ForwardKLObjective,
     "naive": baselines.Naive,
     "neggrad": baselines.NegGrad,
@@ -41,7 +44,8 @@ def unlearn_images(
     images: Any,
     forget: Sequence[Tensor],
     *,
-    method: str = "primal-dual",
+    method: str | None = None,
+    at_most: Any = None,
     thresholds: Any = None,
     relative: Any = None,
     **options: Any,
@@ -52,25 +56,41 @@ def unlearn_images(
         model: the pretrained model; it is copied.
         images: training data, (n, C, H, W) in [−1, 1] or an `ImageFolder`.
         forget: images (C, H, W).
-        method: "primal-dual" or the name of a baseline that takes data.
-        thresholds, relative: of `ForwardKL`: nats, or multiples of the pretrained KL(δ_x‖q).
-        options: of `finetune` and the method. Dual updates come by default after every step, with
-            η = 0.004 divided by the thresholds.
+        method: "leave-out" where `at_most` is given, else "primal-dual" or the name of a baseline
+            that takes data.
+        at_most: shares of noised copies that may come back; see `Returns`. The student is trained
+            until they hold.
+        thresholds, relative: instead, of `ForwardKL`: nats, or multiples of the pretrained
+            KL(δ_x‖q). They hang on the schedule's last log-SNR: no student keeps them.
+        options: of `finetune` and the method; with `at_most` also noise_to, within, draws, steps
+            of its readings as `returns=Return(...)`. Dual updates come by default after every step,
+            with η = 0.004 divided by the thresholds.
 
     Raises:
-        ValueError: nothing to forget; nothing besides; an unknown method.
+        ValueError: nothing to forget; nothing besides; an unknown method; a method that does not
+            go with what is asked for.
     """
-    if method not in METHODS:
+    name = method or ("primal-dual" if at_most is None else "leave-out")
+    if name not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if (name == "leave-out") != (at_most is not None):
+        raise ValueError(
+            "at_most= is of method 'leave-out', and thresholds= or relative= of the others; got "
+            f"method={name!r} with at_most={at_most!r}"
+        )
     if not forget:
         raise ValueError("forget is empty: name at least one image to forget")
     if len(images) <= len(forget):
         raise ValueError(
             f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
         )
+    make = METHODS[name]
+    if at_most is not None:
+        how = vars(options.pop("returns", Return()))
+        options = {"data": images} | options
+        return finetune(Returns(model, forget, at_most, **how), model, method=make, **options)
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
     problem = ForwardKL(model, points, thresholds, relative=relative)
-    make = METHODS[method]
     if make.uses_retained:
         options = {"data": images} | options
     if make.adapts:
@@ -132,8 +152,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--images", required=True, help="folder of training images")
     add("--forget", required=True, nargs="+", help="image files to forget")
     add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
-    add("--method", default="primal-dual", choices=sorted(METHODS))
+    add("--method", choices=sorted(METHODS), help="leave-out with --at-most, else primal-dual")
     asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--at-most", type=float, help="share of noised copies that may come back")
     asked.add_argument("--threshold", type=float, help="nats that an image must cost, KL(δ_x‖p)")
     asked.add_argument("--relative", type=float, help="the same as a multiple of the pretrained KL")
     add("--steps", type=int, default=200, help="primal steps")
@@ -142,7 +163,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=float, default=1e-4)
     add("--dual-lr", type=float, help="by default 0.004 divided by the thresholds")
     add("--seed", type=int, default=0)
-    add("--noise-to", type=int, default=250, help="timestep from which images may come back")
+    add("--noise-to", type=int, default=400, help="timestep from which images may come back")
+    add("--within", type=float, default=0.25, help="root mean square up to which one came back")
     add("--samples", type=int, default=0, help="images for the kernel distance; 0 for none")
     add("--descriptor", help="TorchScript descriptor, such as SSCD's, from images in [−1, 1]")
     add("--fit", action="store_true", help="resize and convert images that differ")
@@ -158,6 +180,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     accelerator = Accelerator()
     model = DDPM.from_pretrained(given.model, device=accelerator.device)
+    if not 0 < given.noise_to < len(model.schedule):  # said hours before it is used
+        raise ValueError(
+            f"--noise-to must lie between 1 and {len(model.schedule) - 1}, the model's timesteps; "
+            f"got {given.noise_to}"
+        )
     images = ImageFolder(
         given.images, model.shape, fit=given.fit, skip_unreadable=given.skip_unreadable
     )
@@ -168,11 +195,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options: dict[str, Any] = {}
     if given.dual_lr is not None:
         options["dual_lr"] = given.dual_lr
+    if given.at_most is not None:
+        options["returns"] = Return(noise_to=given.noise_to, within=given.within)
     run = unlearn_images(
         model,
         images,
         forget,
         method=given.method,
+        at_most=given.at_most,
         thresholds=given.threshold,
         relative=given.relative,
         steps=given.steps,

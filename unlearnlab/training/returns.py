@@ -23,7 +23,7 @@ from .denoising import Data
 from .draws import Draws
 from .objective import Lagrangian
 
-KNOWN = 4096  # images of the data, at most, whose noised law is computed
+KNOWN, NUMBERS = 4096, 1 << 26  # images of the data, at most, whose noised law is computed
 CHAINS = 64  # of the path KL of a reading: shares decide, and it is for the record
 LEAST = 0.1  # nats: where a multiplier begins at least
 
@@ -175,7 +175,8 @@ class LeaveOut(Lagrangian):
     everything near what is left out. That is the gate of q − Σλ_iδ_i without its pole at
     λ = mass. The targets are deterministic: no denoising noise is fitted, and no error is raised.
 
-    Half of the points are noised copies of the forgotten images, half noised data.
+    Half of the points are noised copies of the forgotten images, half noised data. Of large data
+    a part stands for all.
     """
 
     Options = Data
@@ -196,12 +197,14 @@ class LeaveOut(Lagrangian):
             data = self.retain.stand_in(seed=101)
         self.retain.require_samples("data", data)
         self.images = self.problem.images
-        few = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:KNOWN]
+        most = min(KNOWN, max(2, NUMBERS // self.retain.dim))
+        few = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
         known = data[few.sort().values].to(self.images)
         near = distances(known, self.images) < self.problem.options.within
-        absent = ~near.any(0)
+        absent = (~near.any(0)).nonzero()[:, 0]
         self.known = torch.cat([known, self.images[absent]])
-        self.near = torch.cat([near, torch.eye(len(near[0]), dtype=torch.bool)[absent]]).float()
+        own = distances(self.images[absent], self.images) < self.problem.options.within
+        self.near = torch.cat([near, own]).float()
         if self.near.any(1).all():
             raise ValueError(
                 f"data ({len(data)} samples) holds nothing but what is to be forgotten: nothing "
