@@ -19,6 +19,7 @@ from figures.draw_digits import (
 )
 from figures.draw_divergences import divergences, minmax
 from figures.draw_scenes import concepts, cowboys, horses, horses_table
+from figures.draw_shootout import shootout, shootout_table
 from figures.experiments import RESULTS
 from tools.provenance import ROOT, write_json
 from unlearnlab import plot
@@ -254,6 +255,7 @@ DRAWINGS = (
     cowboys,
     concepts,
     horses,
+    shootout,
 )
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
@@ -278,19 +280,16 @@ def main() -> None:
         }
         print(f"figures/{name}.png")
     write_json(FIGURES / "manifest.json", manifest)
-    parts = []
-    for task in TASKS:
-        path = RESULTS / f"{task}.json"
-        if path.exists():
-            parts.append(table(task, json.loads(path.read_text())["result"]))
-    if parts:
-        head = "# Forgetting a class of digits: all methods\n\n"
-        (FIGURES / "digits.md").write_text(head + "\n".join(parts))
-    path = RESULTS / "horses.json"
-    if path.exists():
-        head = "# Keep the cowboy, unlearn the horse: all methods\n\n"
-        rows = horses_table(json.loads(path.read_text())["result"])
-        (FIGURES / "horses.md").write_text(head + rows)
+    for file, title, names, write in (
+        ("digits", "Forgetting a class of digits: all methods", TASKS, table),
+        ("horses", "Keep the cowboy, unlearn the horse: all methods", ("horses",), horses_table),
+        ("shootout", "Asked for a threshold: all methods", ("shootout",), shootout_table),
+    ):
+        paths = [RESULTS / f"{name}.json" for name in names]
+        found = [json.loads(path.read_text())["result"] for path in paths if path.exists()]
+        if found:
+            parts = [write(name, one) for name, one in zip(names, found, strict=False)]
+            (FIGURES / f"{file}.md").write_text(f"# {title}\n\n" + "\n".join(parts))
 
 
 if __name__ == "__main__":

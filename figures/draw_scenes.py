@@ -162,7 +162,7 @@ def horses(result: Result, path: Path) -> Result:
     return {"pretrained": start, "optima": result["optima"], "methods": found}
 
 
-def horses_table(result: Result) -> str:
+def horses_table(name: str, result: Result) -> str:
     """All methods, in Markdown: mean ± standard error over seeds, and how the runs ended."""
     start, found = _of_all(result)
     head = ["method and level", *(name for name, _ in HEADS.values()), "λ", "status (runs)"]

@@ -1,0 +1,125 @@
+"""The shoot-out as a table and a picture: thresholds met, and nats over the optimum's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from unlearnlab import plot
+
+Result = dict[str, Any]
+COLORS = {
+    "gate": "#0072B2",
+    "log-variance": "#009E73",
+    "gate, then log-variance": "#56B4E9",
+    "primal-dual": "#E69F00",
+    "tilt": "#CC79A7",
+    "ESD": "#D55E00",
+}
+HEAD = [
+    "task",
+    "problem",
+    "method",
+    "runs",
+    "met",
+    "KL over the optimum's: median (least, most)",
+    "collateral",
+    "seconds",
+    "network rows (10⁶)",
+]
+SLACK = 0.05  # of a threshold, or two standard errors: as for a run to be called converged
+
+
+def parts(label: str) -> tuple[str, str, str]:
+    """Task, formulation and method of a run's label."""
+    task, asked, *method, _ = label.split(", ")
+    return task, asked.split()[0], ", ".join(method)
+
+
+def met(run: Result, kind: str) -> bool:
+    """Whether the held-out constraints hold within 5 % of the thresholds or two errors."""
+    sign = -1.0 if kind == "LU" else 1.0
+    b, found, error = (np.array(run[key]) for key in ("asked", "held out", "held out stderr"))
+    return bool((sign * (b - found) <= np.maximum(SLACK * b, 2 * error)).all())
+
+
+def over(run: Result) -> float | None:
+    """KL paid over what the optimum pays for the same values; None where it is not known."""
+    best = run["optimum's KL"]
+    return run["KL"] / best if best and best > 1e-4 else None
+
+
+def grouped(result: Result) -> dict[tuple[str, str, str], list[Result]]:
+    """Runs by task, formulation and method."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for label, run in result["runs"].items():
+        found.setdefault(parts(label), []).append(run)
+    return found
+
+
+def shootout_table(name: str, result: Result) -> str:
+    """All groups of runs, in Markdown."""
+    rows = [HEAD, ["---"] * len(HEAD)]
+    for (task, kind, method), runs in grouped(result).items():
+        ratios = [x for x in map(over, runs) if x is not None]
+        told = "–"
+        if ratios:
+            told = f"{np.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+        kept = sum(met(run, kind) for run in runs)
+        means = [np.mean([run[key] for run in runs]) for key in ("collateral", "seconds", "rows")]
+        rows.append(
+            [
+                *(task, kind, method, str(len(runs)), str(kept), told),
+                *(f"{means[0]:.3f}", f"{means[1]:.0f}", f"{means[2] / 1e6:.2f}"),
+            ]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def summary(result: Result) -> dict[str, Result]:
+    """Of every method: runs, thresholds met, and the ratios' median and largest."""
+    found: dict[str, Result] = {}
+    for (_, kind, method), runs in grouped(result).items():
+        row = found.setdefault(method, {"runs": 0, "met": 0, "wrongly converged": 0, "over": []})
+        row["runs"] += len(runs)
+        row["met"] += sum(met(run, kind) for run in runs)
+        claimed = [run for run in runs if run["status"] == "converged"]
+        row["wrongly converged"] += sum(not met(run, kind) for run in claimed)
+        row["over"] += [x for x in map(over, runs) if x is not None]
+    for row in found.values():
+        ratios = row.pop("over")
+        row |= {"median": round(float(np.median(ratios)), 3), "worst": round(max(ratios), 3)}
+    return found
+
+
+def shootout(result: Result, path: Path) -> Result:
+    """Nats that students pay over the optimum's for the same constraint values, run by run."""
+    groups = grouped(result)
+    places = list(dict.fromkeys((task, kind) for task, kind, _ in groups))
+    methods = [name for name in COLORS if any(method == name for *_, method in groups)]
+    with plot.style():
+        figure, ax = plt.subplots(figsize=(9.5, 4.2))
+        for k, method in enumerate(methods):
+            offset = (k - (len(methods) - 1) / 2) * 0.13
+            points = [
+                (place + offset, over(run))
+                for place, (task, kind) in enumerate(places)
+                for run in groups.get((task, kind, method), [])
+                if over(run) is not None
+            ]
+            x, y = np.array(points).T
+            ax.plot(x, y, "o", ms=4, alpha=0.8, color=COLORS[method], label=method)
+        ax.axhline(1, color="0.4", lw=1, ls=":")
+        ax.set_yscale("log")
+        ax.set_yticks([1, 1.5, 2, 3, 5, 10, 20], ["1", "1.5", "2", "3", "5", "10", "20"])
+        ax.minorticks_off()
+        ax.set_xticks(range(len(places)), [f"{task}\n{kind}" for task, kind in places])
+        ax.set(
+            ylabel="KL paid over the optimum's", title="every run that was asked for a threshold"
+        )
+        ax.legend(fontsize="small", ncols=2)
+        figure.savefig(path)
+    return {"methods": summary(result)}
