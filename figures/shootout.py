@@ -35,12 +35,13 @@ MIDDLE = {
     "the plane": {"RU": (1.5,), "FU": (1.5,), "LU": (0.3,)},
 }
 SMALL = {"batch": 256, "lr": 1e-3}
+IMAGES = {"batch": 64, "chain_steps": 30, "sampling_steps": 20, "steps": 500}
 GATE = {
-    "three modes": {**SMALL, "chains": 1024},
-    "the plane": {**SMALL, "chains": 1024},
-    "digits": {"batch": 64, "lr": 3e-4, "chains": 128, "chain_steps": 40},
-    "the horse": {"batch": 64, "lr": 1e-3, "chains": 96, "chain_steps": 30},
-    "three concepts": {"batch": 64, "lr": 1e-3, "chains": 96, "chain_steps": 30},
+    "three modes": {**SMALL, "chains": 1024, "steps": 2500},
+    "the plane": {**SMALL, "chains": 1024, "steps": 2500},
+    "digits": {**IMAGES, "chains": 128, "lr": 3e-4},
+    "the horse": {**IMAGES, "chains": 96, "lr": 1e-3},
+    "three concepts": {**IMAGES, "chains": 96, "lr": 1e-3},
 }
 CHAINS = {"batch": 128, "lr": 1e-3}
 

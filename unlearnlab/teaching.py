@@ -91,6 +91,7 @@ EXERCISES = {
     "10.1": Exercise(2.244778, "KL(δ_x‖q) = log 1/q(x), natural logarithm", 1e-3),
     "10.2": Exercise(160 / 1639, "(μ − λ)/(1 − Λ), and Λ is the sum of three weights", 1e-4),
     "10.3": Exercise(180 / 1879, "solve (μ − λ)/(1 − λ) = μ² for λ", 1e-3),
+    "10.4": Exercise(1.961659, "log odds before less log odds after, odds being p/(1 − p)", 1e-3),
     "11.1": Exercise(5.0, "first Λ: from λ_i = η(1 − Λ), summed over both", 1e-3),
     "11.2": Exercise(0.5, "the best guess in the mean square is a mean", 1e-6),
     "11.3": Exercise(2.0, "the slope is (d/2)·e^(−d²/8); set its derivative to zero", 1e-2),

@@ -69,7 +69,8 @@ def finetune(
     * "tilt": `solve` on a pool, then denoising score matching on the pool weighted by the optimum:
       ε̂_q + E_p[ε|x_t] − E_q[ε|x_t], both means on the pool, under the optimum and under q. The
       multipliers are the pool's.
-    * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained.
+    * "dual-only": [K] E.3, dual ascent with the composed model; no student, nothing is trained. The
+      multipliers are means over the last third of the rounds: single ones swing.
     * a class of objectives, such as those of `unlearnlab.baselines`.
 
     Args:

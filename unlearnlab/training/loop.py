@@ -372,7 +372,12 @@ class Loop:
     def trained(self, diverged: str | None) -> Trained:
         """The student with its averaged weights, and the objective's extras with theirs."""
         self.use_average()
-        return Trained(self.student, self.dual.values().cpu().double(), self.stacked(), diverged)
+        multipliers = self.dual.values().cpu().double()
+        if not self.trains and not self.dual.reads and self.history["multipliers"]:
+            # They are the model, and single ones swing about the saddle point: averages settle.
+            last = self.history["multipliers"][-max(1, self.round // 3) :]
+            multipliers = torch.stack(last).mean(0)
+        return Trained(self.student, multipliers, self.stacked(), diverged)
 
     def stacked(self) -> dict[str, Tensor]:
         """The history, a row per round."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import Array
+from ..errors import Array, Mask
 from ..problems import Evaluation, Problem
 from .multipliers import Multipliers, sizes
 from .objective import Measured, Objective
@@ -56,7 +56,7 @@ class Promise(Multipliers):
     def holds(self, constraints: Tensor, stderr: Tensor, multipliers: Tensor) -> bool:
         """Whether every constraint of every student holds, and none is overshot at a price."""
         rows = zip(self.problems, constraints, stderr, multipliers, strict=True)
-        return all(self._holds(*row) for row in rows)
+        return all(self._holds(*row).all() for row in rows)
 
     def lucky(self, measured: Measured, multipliers: Tensor) -> bool:
         """Whether a reading holds, but by its errors alone.
@@ -73,13 +73,12 @@ class Promise(Multipliers):
         wide = max(errors) > SURPLUS
         return wide and self.holds(measured.constraints, measured.stderr, multipliers)
 
-    def _holds(self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor) -> bool:
+    def _holds(self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor) -> Mask:
+        """(m,) for each constraint."""
         missed, error = _relative(problem, values.numpy(), stderr.numpy())
         free = paid.numpy() * problem.multiplier_scale <= WEAKEST
-        return bool(
-            (missed <= np.maximum(SLACK, error)).all()
-            and (free | (missed >= -np.maximum(SURPLUS, error))).all()
-        )
+        kept = missed <= np.maximum(SLACK, error)
+        return np.asarray(kept & (free | (missed >= -np.maximum(SURPLUS, error))))
 
     def step(
         self,
@@ -88,7 +87,10 @@ class Promise(Multipliers):
         project: Callable[[Tensor], None],
         history: dict[str, list[Tensor]],
     ) -> None:
-        """Move the strengths, unless the promise is kept."""
+        """Move the strengths of constraints that do not hold.
+
+        Those that do stay: a reading's error would move them for nothing, and away.
+        """
         now = self.values().cpu().double()
         if self.holds(measured.constraints, measured.stderr, now):
             return
@@ -103,7 +105,8 @@ class Promise(Multipliers):
                 answer = _relative(problem, seen[-1][k].numpy())[0] - missed
                 told = np.abs(moved) > 0.05
                 slope[told] = (answer[told] / moved[told]).clip(*SLOPES)
-            log_step = (missed / slope).clip(-LONGEST, LONGEST)
+            held = self._holds(problem, measured.constraints[k], measured.stderr[k], now[k])
+            log_step = np.where(held, 0.0, (missed / slope).clip(-LONGEST, LONGEST))
             least = WEAKEST / problem.multiplier_scale
             rows.append(problem.multipliers(np.maximum(strength * np.exp(log_step), least)))
         self.put(torch.tensor(np.stack(rows)).to(self.scale), project)
