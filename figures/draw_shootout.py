@@ -14,7 +14,6 @@ Result = dict[str, Any]
 COLORS = {
     "gate": "#0072B2",
     "log-variance": "#009E73",
-    "gate, then log-variance": "#56B4E9",
     "primal-dual": "#E69F00",
     "tilt": "#CC79A7",
     "ESD": "#D55E00",

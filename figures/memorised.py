@@ -16,7 +16,7 @@ from unlearnlab.data_unlearning import unlearn_images
 MEMORISED = {"steps": 200, "batch": 24, "average": 0.95}
 LEAVING = {"steps": 1500, "batch": 64, "lr": 3e-4}
 SHARES = (0.3, 0.2, 0.15)  # that may come back; of images that were never repeated, up to 0.19 does
-LEVELS = (1000.0,)  # nats, of Algorithm D.2
+LEVELS = (300.0, 1000.0, 3000.0)  # nats, of Algorithm D.2
 WEIGHTS = (
     0.01,
     0.035,

@@ -54,10 +54,6 @@ def trained(task: str, method: str, problem: Any, student: Any, seed: int) -> An
             return ul.finetune(problem, student, method="gate", **how, **GATE[task])
         case "log-variance":
             return ul.finetune(problem, student, method="log-variance", **how, **CHAINS)
-        case "gate, then log-variance":
-            start = ul.finetune(problem, student, method="gate", **how, **GATE[task])
-            how |= {"multipliers": start.multipliers, **CHAINS, "lr": 3e-4}
-            return ul.finetune(problem, start.student, method="log-variance", **how)
         case "primal-dual":
             settings = CHAINS if isinstance(problem, ul.Likelihood) else SMALL
             return ul.finetune(problem, student, until="met", **how, **settings)
@@ -113,8 +109,8 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
 
 def jobs() -> dict[str, Any]:
     """The gate on everything, log-variance on all small networks, others at one threshold each."""
-    swept = {"gate": ASKED, "log-variance": {task: ASKED[task] for task in MIDDLE}}
-    swept |= dict.fromkeys(("gate, then log-variance", "primal-dual", "tilt", "ESD"), MIDDLE)
+    swept = {"gate": ASKED, "log-variance": MIDDLE | {"three modes": ASKED["three modes"]}}
+    swept |= dict.fromkeys(("primal-dual", "tilt", "ESD"), MIDDLE)
     return {
         f"{task}, {kind} {level:g}, {method}, seed {seed}": partial(
             one_run, task, method, kind, level, seed

@@ -36,7 +36,7 @@ def met(name, method):
     """A run asked for a threshold, and its problem on the grid."""
     exact = MAKE[name](Q.on(GRID), Q1.on(GRID), relative=ASKED[name])
     problem = MAKE[name](Q.diffused(), Q1.diffused(), thresholds=exact.thresholds)
-    gate = {"chains": 1024, "batch": 256}
+    gate = {"chains": 1024, "batch": 256, "steps": 2000}
     how = gate if method == "gate" else {"until": "met", "batch": 128}
     return exact, ul.finetune(problem, network(), method=method, **how)
 

@@ -43,6 +43,7 @@ def test_at_a_large_multiplier_the_target_is_the_denoiser_of_what_is_left():
     t = torch.randint(1000, (64,), generator=g)
     noise = torch.randn(64, 2, generator=g)
     x_t = SCHEDULE.noised(POINT + 0.3 * torch.randn(64, 2, generator=g), t, noise)
+    made.base = torch.zeros(1, dtype=torch.float64)  # as often as the data hold it
     goal = made.goal(x_t, t, torch.full((1, 1), 500.0, dtype=torch.float64))
     assert torch.allclose(goal, left.noise_prediction(x_t, t), atol=2e-3)
     stays = made.goal(x_t, t, torch.zeros(1, 1, dtype=torch.float64))
@@ -55,10 +56,22 @@ def test_a_weight_lowered_by_lambda_is_the_denoiser_of_fewer_copies():
     rest = rest[(rest - POINT).square().mean(1).sqrt() > WITHIN["within"]]
     many, few = (torch.cat([rest, POINT.expand(n, 2)]) for n in (8, 2))
     made = objective(ul.DataSet(many, SCHEDULE), many, [POINT])
+    made.base = torch.zeros(1, dtype=torch.float64)
     t = torch.arange(100, 900, 100)
     x_t = SCHEDULE.noised(POINT.expand(8, 2), t, torch.ones(8, 2))
     goal = made.goal(x_t, t, torch.full((1, 1), np.log(4)))
     assert torch.allclose(goal, ul.DataSet(few, SCHEDULE).noise_prediction(x_t, t), atol=2e-3)
+
+
+def test_an_image_weighs_what_the_model_shows_however_often_the_data_hold_it():
+    """A hundred copies behind the model, one in the data: log 100 is found."""
+    rest = data()[:300]
+    rest = rest[(rest - POINT).square().mean(1).sqrt() > WITHIN["within"]]
+    once = torch.cat([rest, POINT[None]])
+    hundred = ul.DataSet(torch.cat([rest, POINT.expand(100, 2)]), SCHEDULE)
+    problem = Returns(hundred, [POINT], 0.1, **WITHIN, draws=2000)
+    found = LeaveOut([problem], 32, data=once)
+    assert float(found.base[0]) == pytest.approx(np.log(100), abs=0.5)
 
 
 def test_an_image_comes_back_no_more_than_asked_for():

@@ -106,7 +106,11 @@ class Promise(Multipliers):
                 told = np.abs(moved) > 0.05
                 slope[told] = (answer[told] / moved[told]).clip(*SLOPES)
             held = self._holds(problem, measured.constraints[k], measured.stderr[k], now[k])
-            log_step = np.where(held, 0.0, (missed / slope).clip(-LONGEST, LONGEST))
+            # Kesten's rule: a violation that has changed its sign was overshot, by a student that
+            # lags behind its multipliers, and is followed by smaller steps.
+            signs = np.sign([*(_relative(problem, one[k].numpy())[0] for one in seen), missed])
+            gain = 1 / (1 + (np.diff(signs, axis=0) != 0).sum(0))
+            log_step = np.where(held, 0.0, (gain * missed / slope).clip(-LONGEST, LONGEST))
             least = WEAKEST / problem.multiplier_scale
             rows.append(problem.multipliers(np.maximum(strength * np.exp(log_step), least)))
         self.put(torch.tensor(np.stack(rows)).to(self.scale), project)

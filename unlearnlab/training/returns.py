@@ -26,6 +26,7 @@ from .objective import Lagrangian
 KNOWN, NUMBERS = 4096, 1 << 26  # images of the data, at most, whose noised law is computed
 CHAINS = 64  # of the path KL of a reading: shares decide, and it is for the record
 LEAST = 0.1  # nats: where a multiplier begins at least
+LARGEST = 40.0  # nats: of a weight in the data, up or down
 
 
 @dataclass(frozen=True)
@@ -170,9 +171,10 @@ def shares(
 class LeaveOut(Lagrangian):
     """½∫E‖ε̂_θ − (ε̂_q + ε̂_{D,λ} − ε̂_D)‖²dγ, D the data and D,λ the data with images weighed down.
 
-    The noised law of finitely many images is a mixture of Gaussians, so both means are exact. Their
-    difference is what leaving the images out changes: nothing where the others explain x_t, and
-    everything near what is left out. That is the gate of q − Σλ_iδ_i without its pole at
+    In D each image to forget weighs as much as q shows it; see `weighed`. The noised law of
+    finitely many images is a mixture of Gaussians, so both denoisers are exact. Their difference
+    is what leaving the images out changes: nothing where the others explain x_t, and everything
+    near what is left out. That is the gate of q − Σλ_iδ_i without its pole at
     λ = mass. The targets are deterministic: no denoising noise is fitted, and no error is raised.
 
     Half of the points are noised copies of the forgotten images, half noised data. Of large data
@@ -182,8 +184,8 @@ class LeaveOut(Lagrangian):
     Options = Data
     adapts = enforces = promises = True
     reads_forget = False
-    steps = 1000
-    stage = 50
+    steps = 1500
+    stage = 75
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
@@ -210,7 +212,9 @@ class LeaveOut(Lagrangian):
                 f"data ({len(data)} samples) holds nothing but what is to be forgotten: nothing "
                 "is left to retain"
             )
-        self.start = np.stack([first_guess(one) for one in problems])
+        shares_now = self.problem.baseline()
+        self.base = self.weighed(torch.from_numpy(shares_now))
+        self.start = np.stack([first_guess(shares_now, one.thresholds) for one in problems])
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The squared distance to the target, at noised images and noised data."""
@@ -223,22 +227,51 @@ class LeaveOut(Lagrangian):
         x_t = self.retain.schedule.noised(x.flatten(0, 1), t, self.noise(draws))
         yield self.gap(student(x_t, t), self.goal(x_t, t, multipliers)).mean(1)
 
+    def weighed(self, shares_now: Tensor) -> Tensor:
+        """(m,) log weights of the images in D, such that it gives them back as often as q does.
+
+        A folder holds an image once that the model saw a hundred times, or the reverse: what the
+        model shows is what has to go. Of noised copies, D's mean posterior of the image is a share.
+        """
+        how: Any = self.problem.options
+        found = torch.zeros(len(self.images), dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        for i, x in enumerate(self.images):
+            noise = torch.randn((how.draws, *x.shape), generator=generator).to(x)
+            t = torch.full((how.draws,), how.noise_to, device=x.device)
+            scores = self.scores(self.retain.schedule.noised(x.expand_as(noise), t, noise), t)
+            near = self.near[:, i].bool()
+            odds = (scores[:, near].logsumexp(1) - scores[:, ~near].logsumexp(1)).double().cpu()
+            low, high = -LARGEST, LARGEST
+            for _ in range(40):
+                middle = (low + high) / 2
+                more = float((odds + middle).sigmoid().mean()) < float(shares_now[i])
+                low, high = (middle, high) if more else (low, middle)
+            found[i] = low
+        return found
+
+    def scores(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(n, N) log N(x_t; αx_j, σ²I) up to what is the same for all j."""
+        alpha, sigma = self.retain.schedule.at(t, x_t.flatten(1))
+        points = self.known.flatten(1).to(x_t)
+        return -(torch.cdist(x_t.flatten(1) / alpha, points) * alpha / sigma).square() / 2
+
     def goal(self, x_t: Tensor, t: Tensor, multipliers: Tensor) -> Tensor:
         """ε̂_q − (α/σ)(x̂_{D,λ} − x̂_D) at x_t (K·B, *shape)."""
         alpha, sigma = self.retain.schedule.at(t, x_t.flatten(1))
-        flat, points = x_t.flatten(1), self.known.flatten(1).to(x_t)
-        scores = self.split(-(torch.cdist(flat / alpha, points) * alpha / sigma).square() / 2)
-        lowered = (self.near.to(multipliers) @ multipliers.T).T[:, None].to(scores)
-        moved = ((scores - lowered).softmax(2) - scores.softmax(2)) @ points
+        near, base = self.near.to(multipliers), self.base.to(multipliers)
+        scores = self.split(self.scores(x_t, t)) + (near @ base).to(x_t)
+        lowered = (near @ multipliers.T).T[:, None].to(x_t)
+        moved = ((scores - lowered).softmax(2) - scores.softmax(2)) @ self.known.flatten(1).to(x_t)
         shift = (alpha / sigma) * moved.flatten(0, 1)
         return predict(self.retain, x_t, t) - shift.reshape(x_t.shape)
 
 
-def first_guess(problem: Problem) -> Array:
-    """(m,) λ that brings the shares down to the thresholds where one posterior decides.
+def first_guess(shares_now: Array, thresholds: Array) -> Array:
+    """(m,) λ that brings shares down to thresholds where one posterior decides.
 
-    A share that is the posterior s of an image, at one point, has odds that λ divides by e^λ.
+    A share that is the posterior of an image, at one point, has odds that λ divides by e^λ.
     """
-    share = problem.baseline().clip(1e-6, 1 - 1e-6)
-    b = problem.thresholds
-    return np.maximum(np.log(share / (1 - share)) - np.log(b / (1 - b)), LEAST)
+    share = shares_now.clip(1e-6, 1 - 1e-6)
+    odds = np.log(share / (1 - share)) - np.log(thresholds / (1 - thresholds))
+    return np.maximum(odds, LEAST)
