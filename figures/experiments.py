@@ -216,6 +216,7 @@ SEEDS = {
     "cowboys": "0",
     "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
     "horses": "0, 1, 2 for the students and their images; 5 for the paths, 77 for what to keep",
+    "controls": "100, 101 for the chains",
     "shootout": "0, 1, 2 for the students",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
@@ -233,6 +234,7 @@ def experiments() -> dict[str, Experiment]:
     from figures import (
         anchors,
         concepts,
+        controls,
         digit_classes,
         divergences,
         horses,
@@ -264,6 +266,9 @@ def experiments() -> dict[str, Experiment]:
     found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
     found["concepts"] = Experiment(concepts.concepts, (*on_scenes, "figures/concepts.py"))
     found["horses"] = Experiment(horses.horses, (*on_scenes, "figures/horses.py"))
+    found["controls"] = Experiment(
+        lambda key: controls.controls(), (*on_scenes, "figures/controls.py")
+    )
     all_tasks = (*on_scenes, "figures/tasks.py", "figures/shootout.py", "figures/digit_classes.py")
     found["shootout"] = Experiment(shootout.shootout, all_tasks)
     for task in ("conditional", "unconditional"):

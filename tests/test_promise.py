@@ -61,7 +61,7 @@ def test_a_threshold_is_met_near_the_optimum(name, method, most):
     assert missed[0] > -0.15  # and no further than asked
     best = ul.solve(exact.with_thresholds(found.constraints)).objective
     assert 0.8 * best < found.objective < most * best
-    assert len(run.history["loss"]) < 10  # it stopped when it held
+    assert len(run.history["loss"]) < 20  # it stopped when it held
 
 
 def test_a_baseline_can_be_asked_for_a_threshold():
