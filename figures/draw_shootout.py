@@ -116,6 +116,7 @@ def shootout(result: Result, path: Path) -> Result:
         ax.set_yticks([1, 1.5, 2, 3, 5, 10, 20], ["1", "1.5", "2", "3", "5", "10", "20"])
         ax.minorticks_off()
         ax.set_xticks(range(len(places)), [f"{task}\n{kind}" for task, kind in places])
+        ax.set_xlim(-0.5, len(places) - 0.5)
         ax.set(
             ylabel="KL paid over the optimum's", title="every run that was asked for a threshold"
         )

@@ -1,4 +1,4 @@
-"""Memorised digits, the paper's Figures 2 and 3 at desk scale: shares asked for, or one weight."""
+"""Memorised digits, the paper's Figures 2 and 3 at desk scale: dual updates, or one weight."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from unlearnlab import metrics
 from unlearnlab.data_unlearning import unlearn_images
 
 MEMORISED = {"steps": 200, "batch": 24, "average": 0.95}
-LEAVING = {"steps": 1500, "batch": 64, "lr": 3e-4}
-SHARES = (0.3, 0.2, 0.15)  # that may come back; of images that were never repeated, up to 0.19 does
-LEVELS = (300.0, 1000.0, 3000.0)  # nats, of Algorithm D.2
+LEVELS = (300.0, 1000.0, 3000.0)  # nats; one never planted costs ninety, and still comes close
 WEIGHTS = (
     0.01,
     0.035,
     0.06,
     0.106,
 )  # of the equal-weights baseline: up to the largest share of an image
-SHOWN = ("at most", 0.15, 0)  # the run whose pictures are kept
+SHOWN = ("constrained", 1000.0, 0)  # the run whose pictures are kept
 NOISE_TO, CLOSE = 400, 0.25  # a picture comes back within this root mean square
 
 
@@ -63,16 +61,14 @@ def pixels(image: torch.Tensor) -> list[list[float]]:
 
 
 def memorised_run(kind: str, level: float, seed: int) -> dict[str, Any]:
-    """One student: until a share is kept, by dual updates to a level, or at one weight for all."""
+    """One student, by dual updates to a level or at one weight for all images."""
     model = ul.digits.load_model("memorised")
-    options: dict[str, Any] = {
-        "at most": LEAVING | {"at_most": level},
-        "nats": MEMORISED | {"thresholds": level},
-        "equal weights": MEMORISED | {"dual_lr": 0.0, "multipliers": level, "relative": 1.0},
-    }[kind]
+    options: dict[str, Any] = {"thresholds": level}
+    if kind == "equal weights":
+        options = {"dual_lr": 0.0, "multipliers": level, "relative": 1.0}
     how = {key: value for key, value in HOW.items() if key != "evaluate"}
     start = time.perf_counter()
-    run = unlearn_images(model, repeated(), planted(), seed=seed, **how | options)
+    run = unlearn_images(model, repeated(), planted(), seed=seed, **how | MEMORISED, **options)
     seconds = time.perf_counter() - start
     drawn = run.student.sample(400, seed=2000 + seed, **SAMPLER)
     _, descriptor, _, held_out = tools()
@@ -85,7 +81,7 @@ def memorised_run(kind: str, level: float, seed: int) -> dict[str, Any]:
             metrics.kernel_distance(drawn, held_out.images, descriptor, subset=300, seed=seed)
         ),
         "multipliers": run.multipliers.tolist(),
-        "held out": None if run.evaluation is None else run.evaluation.constraints.tolist(),
+        "constraints": run.history["constraints"][-30:].mean(0).tolist(),
         "thresholds": run.problem.thresholds.tolist(),
         "status": run.status,
         "seconds": round(seconds, 1),
@@ -96,7 +92,7 @@ def data_unlearning(key: str) -> dict[str, Any]:
     """Figure 3: what comes back of the worst image, and how similar, against kernel distance."""
     jobs = {}
     for seed in SEEDS:
-        for kind, levels in (("at most", SHARES), ("nats", LEVELS), ("equal weights", WEIGHTS)):
+        for kind, levels in (("constrained", LEVELS), ("equal weights", WEIGHTS)):
             for level in levels:
                 jobs[f"{kind} {level} seed {seed}"] = partial(memorised_run, kind, level, seed)
     runs = run_all("data_unlearning", key, jobs)

@@ -108,9 +108,9 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
 
 
 def jobs() -> dict[str, Any]:
-    """The gate on everything, log-variance on all small networks, others at one threshold each."""
-    swept = {"gate": ASKED, "log-variance": MIDDLE | {"three modes": ASKED["three modes"]}}
-    swept |= dict.fromkeys(("primal-dual", "tilt", "ESD"), MIDDLE)
+    """The gate on everything, the others on small networks at one threshold each."""
+    swept = {"gate": ASKED}
+    swept |= dict.fromkeys(("log-variance", "primal-dual", "tilt", "ESD"), MIDDLE)
     return {
         f"{task}, {kind} {level:g}, {method}, seed {seed}": partial(
             one_run, task, method, kind, level, seed
