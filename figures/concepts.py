@@ -25,7 +25,6 @@ THRESHOLDS = (3.0, 5.0, 8.0, 12.0)  # nats, the same for all
 SUMS = (0.1, 0.2, 0.3, 0.4, 0.5)  # Λ of the equal weights
 ASCENT = {"steps": 45, "batch": 12, "sampling_steps": 8}
 DUAL_LR = 0.06  # over the threshold: what a dual step adds where nothing is separated yet
-LAST = 15  # dual steps whose mean multipliers are taken: single ones scatter
 CHAINS, CHAIN_STEPS = 96, 10  # of a path KL
 
 
@@ -62,7 +61,7 @@ def concepts_run(kind: str, level: float) -> dict[str, Any]:
     if kind == "constrained":
         how = {**ASCENT, "dual_lr": DUAL_LR / level, "evaluate": False, "progress": False}
         run = ul.finetune(ul.ReverseKL(retain, forget, level), method="dual-only", **how)
-        multipliers, status = run.history["multipliers"][-LAST:].mean(0), run.status
+        multipliers, status = run.multipliers, run.status
     else:
         multipliers, status = np.full(len(forget), level / len(forget)), "fixed"
     model = ComposedModel(retain, forget, multipliers / (1 - multipliers.sum()))
