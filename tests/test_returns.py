@@ -74,6 +74,21 @@ def test_an_image_weighs_what_the_model_shows_however_often_the_data_hold_it():
     assert float(found.base[0]) == pytest.approx(np.log(100), abs=0.5)
 
 
+def test_images_of_many_numbers_are_weighed_by_their_own_odds():
+    """Of 3072 numbers, images are thousands of nats apart: a weight reaches as far."""
+    g = torch.Generator().manual_seed(0)
+    images = torch.rand(12, 3, 32, 32, generator=g) * 2 - 1
+    problem = Returns(ul.DataSet(images, SCHEDULE), images[:1], 0.1, noise_to=400)
+    made = LeaveOut([problem], 32, data=images)
+    made.base = made.weighed(np.array([0.3]))
+    assert made.base[0] < -100
+    t = torch.full((256,), 400)
+    noise = torch.randn((256, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    scores = made.scores(SCHEDULE.noised(images[:1].expand_as(noise), t, noise), t).double()
+    shares_now = (scores + made.near.double() @ made.base).softmax(1) @ made.near.double()
+    assert float(shares_now.mean()) == pytest.approx(0.3, abs=0.01)
+
+
 def test_an_image_comes_back_no_more_than_asked_for():
     """Read on chains of another seed; what is far from the image stays."""
     q = network()
@@ -125,8 +140,15 @@ def test_what_makes_no_sense_is_refused():
         LeaveOut([plain], 32, data=data())
     model = ul.digits.load_model("memorised")
     images = ul.digits.data().images[:8]
-    with pytest.raises(ValueError, match="at_most= is of method 'leave-out'"):
-        unlearn_images(model, images, [images[0]], method="siss", at_most=0.1)
+    asked = (
+        {"method": "siss", "at_most": 0.1},
+        {"method": "leave-out", "relative": 2.0},
+        {"at_most": 0.1, "thresholds": 100.0},
+        {},
+    )
+    for options in asked:
+        with pytest.raises(ValueError, match="at_most= is of method 'leave-out'"):
+            unlearn_images(model, images, [images[0]], **options)
 
 
 def test_seeds_are_members_of_a_stack():

@@ -48,6 +48,7 @@ def unlearn_images(
     at_most: Any = None,
     thresholds: Any = None,
     relative: Any = None,
+    returns: Return | None = None,
     **options: Any,
 ) -> Any:
     """A `Run` that forgets single images.
@@ -61,10 +62,10 @@ def unlearn_images(
         at_most: shares of noised copies that may come back; see `Returns`. The student is trained
             until they hold.
         thresholds, relative: instead, of `ForwardKL`: nats, or multiples of the pretrained
-            KL(δ_x‖q). They hang on the schedule's last log-SNR: no student keeps them.
-        options: of `finetune` and the method; with `at_most` also noise_to, within, draws, steps
-            of its readings as `returns=Return(...)`. Dual updates come by default after every step,
-            with η = 0.004 divided by the thresholds.
+            KL(δ_x‖q). What is computed of them depends on the schedule's last log-SNR.
+        returns: with `at_most`, how a reading is taken: noise_to, within, draws and steps.
+        options: of `finetune` and the method. Dual updates come by default after every step, with
+            η = 0.004 divided by the thresholds.
 
     Raises:
         ValueError: nothing to forget; nothing besides; an unknown method; a method that does not
@@ -73,10 +74,12 @@ def unlearn_images(
     name = method or ("primal-dual" if at_most is None else "leave-out")
     if name not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if (name == "leave-out") != (at_most is not None):
+    shares, nats = at_most is not None, not (thresholds is None and relative is None)
+    if shares != (name == "leave-out") or shares == nats:
         raise ValueError(
             "at_most= is of method 'leave-out', and thresholds= or relative= of the others; got "
-            f"method={name!r} with at_most={at_most!r}"
+            f"method={name!r} with at_most={at_most!r}, thresholds={thresholds!r} and "
+            f"relative={relative!r}"
         )
     if not forget:
         raise ValueError("forget is empty: name at least one image to forget")
@@ -85,10 +88,9 @@ def unlearn_images(
             f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
         )
     make = METHODS[name]
-    if at_most is not None:
-        how = vars(options.pop("returns", Return()))
-        options = {"data": images} | options
-        return finetune(Returns(model, forget, at_most, **how), model, method=make, **options)
+    if shares:
+        asked = Returns(model, forget, at_most, **vars(returns or Return()))
+        return finetune(asked, model, method=make, **{"data": images} | options)
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
     problem = ForwardKL(model, points, thresholds, relative=relative)
     if make.uses_retained:
@@ -157,7 +159,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     asked.add_argument("--at-most", type=float, help="share of noised copies that may come back")
     asked.add_argument("--threshold", type=float, help="nats that an image must cost, KL(δ_x‖p)")
     asked.add_argument("--relative", type=float, help="the same as a multiple of the pretrained KL")
-    add("--steps", type=int, default=200, help="primal steps")
+    add("--steps", type=int, help="primal steps: 200; with --at-most 1500, or until it holds")
     add("--batch", type=int, default=16, help="images of each kind in a step of a process")
     add("--accumulation", type=int, default=1, help="batches to a step")
     add("--lr", type=float, default=1e-4)
@@ -205,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         at_most=given.at_most,
         thresholds=given.threshold,
         relative=given.relative,
-        steps=given.steps,
+        steps=200 if given.steps is None and given.at_most is None else given.steps,
         batch=given.batch,
         accumulation=given.accumulation,
         lr=given.lr,

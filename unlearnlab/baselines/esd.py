@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,8 +56,7 @@ class ESD(ReverseKLObjective):
         super().__init__(problems, batch, options, **given)
         self.base = self.retain if self.options.base is None else self.options.base
         require_comparable(["base", "retain"], [self.base, self.retain])
-        fixed = self.problem.multipliers(np.full(self.problem.m, self.options.guidance))
-        self.start = np.tile(fixed, (len(problems), 1))
+        self.start = self.at_strength(self.options.guidance)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Squared distance to the guided prediction."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,8 +56,7 @@ class VDU(DataObjective):
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
-        fixed = self.problem.multipliers(np.full(self.problem.m, self.options.plasticity))
-        self.start = np.tile(fixed, (len(problems), 1))
+        self.start = self.at_strength(self.options.plasticity)
 
     def attach(self, student: Any) -> None:
         """Remember the pretrained parameters."""
@@ -74,10 +72,6 @@ class VDU(DataObjective):
         )
         pushed = (self.strengths(multipliers) * forgotten).sum(1)
         yield moved.sum(0) / (2 * self.options.spread**2) - pushed
-
-    def project(self, multipliers: Tensor) -> None:
-        """λ ≥ 0: a strength has no other bound, whatever the problem."""
-        multipliers.clamp_(min=0)
 
 
 def vdu(problem: Any, student: Any, **options: Any) -> Any:

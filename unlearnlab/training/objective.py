@@ -161,6 +161,11 @@ class Lagrangian(Objective):
             )
         super().__init__(self.retain, len(problems), batch)
 
+    def at_strength(self, strength: float) -> Array:
+        """(K, m) multipliers whose strengths are all this one."""
+        fixed = self.problem.multipliers(np.full(self.problem.m, strength))
+        return np.tile(fixed, (self.members, 1))
+
     def strengths(self, multipliers: Tensor) -> Tensor:
         """(K, m) what multipliers weigh, such as u of reverse KL or ESD's η."""
         rows = multipliers.cpu().double().numpy()

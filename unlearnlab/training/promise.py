@@ -64,13 +64,8 @@ class Promise(Multipliers):
         Of many such readings the first that happens to hold would end a run: it is taken again, on
         more draws.
         """
-        errors = [
-            _relative(one, *pair)[1].max()
-            for one, *pair in zip(
-                self.problems, measured.constraints.numpy(), measured.stderr.numpy(), strict=True
-            )
-        ]
-        wide = max(errors) > SURPLUS
+        rows = zip(self.problems, measured.stderr.numpy(), strict=True)
+        wide = max((error / sizes(one)).max() for one, error in rows) > SURPLUS
         return wide and self.holds(measured.constraints, measured.stderr, multipliers)
 
     def _holds(self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor) -> Mask:
@@ -106,11 +101,7 @@ class Promise(Multipliers):
                 told = np.abs(moved) > 0.05
                 slope[told] = (answer[told] / moved[told]).clip(*SLOPES)
             held = self._holds(problem, measured.constraints[k], measured.stderr[k], now[k])
-            # Kesten's rule: a violation that has changed its sign was overshot, by a student that
-            # lags behind its multipliers, and is followed by smaller steps.
-            signs = np.sign([*(_relative(problem, one[k].numpy())[0] for one in seen), missed])
-            gain = 1 / (1 + (np.diff(signs, axis=0) != 0).sum(0))
-            log_step = np.where(held, 0.0, (gain * missed / slope).clip(-LONGEST, LONGEST))
+            log_step = np.where(held, 0.0, (missed / slope).clip(-LONGEST, LONGEST))
             least = WEAKEST / problem.multiplier_scale
             rows.append(problem.multipliers(np.maximum(strength * np.exp(log_step), least)))
         self.put(torch.tensor(np.stack(rows)).to(self.scale), project)

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit
 from torch import Tensor
 
 from .. import identity
+from ..diffusion.precision import widest
 from ..diffusion.quadrature import predict
 from ..diffusion.sampling import reconstruct
 from ..diffusion.schedule import whole
-from ..errors import Array, finite_vector
+from ..errors import Array, finite_vector, numbers
 from ..estimate import Estimate
 from ..problems import Evaluation, Moments, Problem
 from ..statistics import Function
@@ -26,7 +29,7 @@ from .objective import Lagrangian
 KNOWN, NUMBERS = 4096, 1 << 26  # images of the data, at most, whose noised law is computed
 CHAINS = 64  # of the path KL of a reading: shares decide, and it is for the record
 LEAST = 0.1  # nats: where a multiplier begins at least
-LARGEST = 40.0  # nats: of a weight in the data, up or down
+BEYOND = 40.0  # nats past the odds of every noised copy: there a posterior is 0 or 1
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,14 @@ class Near:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(n,) 1 or 0."""
-        return (distances(x, self.image[None])[:, 0] < self.within).double()
+        return (distances(x, self.image[None])[:, 0] < self.within).to(x.dtype)
 
 
 def distances(x: Tensor, images: Tensor) -> Tensor:
     """(n, k) root mean square differences, over the numbers of a sample."""
-    own, others = x.flatten(1).double(), images.to(x).flatten(1).double()
-    return torch.cdist(own, others, compute_mode="donot_use_mm_for_euclid_dist") / (
-        own.shape[1] ** 0.5
-    )
+    own, others = (one.to(x.device, widest(x.device)).flatten(1) for one in (x, images))
+    apart = torch.cdist(own, others, compute_mode="donot_use_mm_for_euclid_dist")
+    return apart / own.shape[1] ** 0.5
 
 
 class Returns(Moments):
@@ -113,7 +115,6 @@ class Returns(Moments):
         for i, x in enumerate(images):
             retain.require_samples(f"images[{i}]", x[None])
         self.images = torch.stack([x.to(retain.device, retain.dtype) for x in images])
-        self.options = how
         if relative is None:
             b = finite_vector("thresholds", thresholds, len(images), per="image")
         else:
@@ -174,8 +175,8 @@ class LeaveOut(Lagrangian):
     In D each image to forget weighs as much as q shows it; see `weighed`. The noised law of
     finitely many images is a mixture of Gaussians, so both denoisers are exact. Their difference
     is what leaving the images out changes: nothing where the others explain x_t, and everything
-    near what is left out. That is the gate of q − Σλ_iδ_i without its pole at
-    λ = mass. The targets are deterministic: no denoising noise is fitted, and no error is raised.
+    near what is left out. That is the gate of q − Σλ_iδ_i without its pole at λ = mass. The
+    targets are deterministic: no denoising noise is fitted, and no error is raised.
 
     Half of the points are noised copies of the forgotten images, half noised data. Of large data
     a part stands for all.
@@ -213,7 +214,7 @@ class LeaveOut(Lagrangian):
                 "is left to retain"
             )
         shares_now = self.problem.baseline()
-        self.base = self.weighed(torch.from_numpy(shares_now))
+        self.base = self.weighed(shares_now)
         self.start = np.stack([first_guess(shares_now, one.thresholds) for one in problems])
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
@@ -227,7 +228,7 @@ class LeaveOut(Lagrangian):
         x_t = self.retain.schedule.noised(x.flatten(0, 1), t, self.noise(draws))
         yield self.gap(student(x_t, t), self.goal(x_t, t, multipliers)).mean(1)
 
-    def weighed(self, shares_now: Tensor) -> Tensor:
+    def weighed(self, shares_now: Array) -> Tensor:
         """(m,) log weights of the images in D, such that it gives them back as often as q does.
 
         A folder holds an image once that the model saw a hundred times, or the reverse: what the
@@ -241,13 +242,11 @@ class LeaveOut(Lagrangian):
             t = torch.full((how.draws,), how.noise_to, device=x.device)
             scores = self.scores(self.retain.schedule.noised(x.expand_as(noise), t, noise), t)
             near = self.near[:, i].bool()
-            odds = (scores[:, near].logsumexp(1) - scores[:, ~near].logsumexp(1)).double().cpu()
-            low, high = -LARGEST, LARGEST
-            for _ in range(40):
-                middle = (low + high) / 2
-                more = float((odds + middle).sigmoid().mean()) < float(shares_now[i])
-                low, high = (middle, high) if more else (low, middle)
-            found[i] = low
+            log_odds = scores[:, near].logsumexp(1) - scores[:, ~near].logsumexp(1)
+            odds, share = numbers(log_odds), float(shares_now[i].clip(1e-6, 1 - 1e-6))
+            # By the images themselves: those of many numbers are thousands of nats apart.
+            bracket = -odds.max() - BEYOND, -odds.min() + BEYOND
+            found[i] = brentq(lambda a, o=odds, b=share: float(expit(o + a).mean()) - b, *bracket)
         return found
 
     def scores(self, x_t: Tensor, t: Tensor) -> Tensor:

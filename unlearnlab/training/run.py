@@ -79,13 +79,13 @@ def runs_of(
     for k, (one, student) in enumerate(zip(problems, students, strict=True)):
         history = {key: values[:, k].numpy() for key, values in trained.history.items()}
         multipliers = trained.multipliers[k].numpy()
-        averaged = hasattr(student, "at")
-        if averaged:  # nothing was trained: the multipliers are the model
+        composed = hasattr(student, "at")
+        if composed:  # nothing was trained: the multipliers are the model
             student = student.at(multipliers)
         else:
             student.requires_grad_(False)
         evaluation = held_out(one, student) if evaluate else None
-        status = _status(one, history, evaluation, enforced, promised, averaged, trained.diverged)
+        status = _status(one, history, evaluation, enforced, promised, composed, trained.diverged)
         runs.append(Run(one, student, multipliers, history, *status, evaluation))
     return runs
 
@@ -144,7 +144,7 @@ def _status(
     evaluation: Evaluation | None,
     enforced: bool,
     promised: bool,
-    averaged: bool,
+    composed: bool,
     diverged: str | None,
 ) -> Status:
     if diverged is not None:
@@ -161,7 +161,8 @@ def _status(
             sizes(problem),
             at_edge=problem.at_edge(history["multipliers"][-1]),
         )
-        swings = averaged and status.name == "oscillating"  # averages need not
+        # A composed model is made of the mean of multipliers that swing: its samples decide.
+        swings = composed and status.name == "oscillating"
         if status.name != "settled" and not swings:
             return status
     if evaluation is None:
