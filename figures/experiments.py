@@ -217,7 +217,9 @@ SEEDS = {
     "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
     "horses": "0, 1, 2 for the students and their images; 5 for the paths, 77 for what to keep",
     "controls": "100, 101 for the chains",
+    "released": "0 for the pictures, 1 for the noise, 5 for Lemma 2",
     "shootout": "0, 1, 2 for the students",
+    "shootout_images": "0, 1, 2 for the students, 99 for the pool",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 
@@ -240,8 +242,10 @@ def experiments() -> dict[str, Experiment]:
         horses,
         memorised,
         networks,
+        released,
         scenes,
         shootout,
+        shootout_images,
     )
 
     here = "figures/experiments.py"
@@ -266,11 +270,12 @@ def experiments() -> dict[str, Experiment]:
     found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
     found["concepts"] = Experiment(concepts.concepts, (*on_scenes, "figures/concepts.py"))
     found["horses"] = Experiment(horses.horses, (*on_scenes, "figures/horses.py"))
-    found["controls"] = Experiment(
-        lambda key: controls.controls(), (*on_scenes, "figures/controls.py")
-    )
-    all_tasks = (*on_scenes, "figures/tasks.py", "figures/shootout.py", "figures/digit_classes.py")
-    found["shootout"] = Experiment(shootout.shootout, all_tasks)
+    for run in (controls.controls, released.released):
+        own = f"figures/{run.__name__}.py"
+        found[run.__name__] = Experiment(lambda key, run=run: run(), (*on_scenes, own))
+    found["shootout"] = Experiment(shootout.shootout, (*DIGITS, "figures/shootout.py"))
+    of_images = ("figures/shootout.py", "figures/shootout_images.py", "figures/digit_classes.py")
+    found["shootout_images"] = Experiment(shootout_images.shootout_images, (*on_scenes, *of_images))
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")

@@ -48,7 +48,7 @@ def arguments(folder, out, *more):
     given = ["--model", str(folder / "model"), "--images", str(folder / "images")]
     forget = [str(folder / "images" / f"{i:02}.png") for i in (0, 1)]
     given += ["--forget", *forget, "--out", str(out), "--steps", "12", "--batch", "4"]
-    asked = [] if "--threshold" in more else ["--relative", "1.5"]
+    asked = [] if {"--threshold", "--at-most"} & set(more) else ["--relative", "1.5"]
     return [*given, "--lr", "1e-3", *asked, *more]
 
 
@@ -134,6 +134,19 @@ def test_from_the_command_line(folder, tmp_path, capsys):
         main(arguments(folder, out))
     main(arguments(folder, out, "--resume"))  # finished: nothing is trained again
     assert json.loads((out / "report.json").read_text()) == report
+
+
+def test_a_share_is_asked_for_on_the_command_line(folder, tmp_path):
+    """A model that knows no image gives none back: the share holds, and the run says so."""
+    out = tmp_path / "run"
+    main(arguments(folder, out, "--at-most", "0.5", "--noise-to", "300", "--within", "0.2"))
+    report = json.loads((out / "report.json").read_text())
+    assert report["status"] == "converged" and report["thresholds"] == [0.5, 0.5]
+    assert (out / "student" / "model_index.json").exists()
+    asked = ("--at-most", "0.5", "--noise-to", "1000")
+    with pytest.raises(ValueError, match=r"--noise-to must lie between 1 and 999.*got 1000"):
+        main(arguments(folder, tmp_path / "late", *asked))
+    assert not (tmp_path / "late").exists()
 
 
 def test_two_processes_end_where_one_does(folder, tmp_path):

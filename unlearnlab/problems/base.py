@@ -102,17 +102,14 @@ class Problem(ABC):
         if (thresholds is None) == (relative is None):
             raise ValueError("give either thresholds= or relative=, not both or neither")
         name, value = ("thresholds", thresholds) if relative is None else ("relative", relative)
-        given = finite_vector(name, value, self.forgotten, per="forget distribution")
+        per = "forget distribution"
+        given = finite_vector(name, value, self.forgotten, per=per)
         if (given < 0).any():
             raise ValueError(f"{name} must not be negative; got {given.tolist()}")
         if relative is None:
             return given
-        return finite_vector(
-            "relative × value at q",
-            given * self.baseline()[: self.forgotten],
-            self.forgotten,
-            per="forget distribution",
-        )
+        values = given * self._baseline[: self.forgotten]
+        return finite_vector("relative × value at q", values, self.forgotten, per=per)
 
     def __repr__(self) -> str:
         return (
@@ -196,7 +193,11 @@ class Problem(ABC):
 
     def baseline(self) -> Array:
         """(m,) constraint values at p = q: where unlearning starts."""
-        return self.evaluate(self.retain).constraints
+        return self._baseline.copy()
+
+    @cached_property
+    def _baseline(self) -> Array:
+        return Evaluation.of(0.0, self.measured(self.retain)).constraints
 
     def ceilings(self) -> Array:
         """(m,) what each constraint, on its own, can reach on these atoms.
@@ -216,8 +217,14 @@ class Problem(ABC):
         return self._dual_value(multiplier_vector(multipliers, self.m))
 
     @abstractmethod
+    def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
+        """(m,) what the constraints measure of `model`, from its own density or samples alone."""
+
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
-        """Objective and constraints of `model`, from its own density or samples alone."""
+        """KL(p‖q), and what is `measured`."""
+        deviation = model.kl(self.retain, kind=model.kind, seed=seed, samples=samples)
+        found = self.measured(model, seed=seed, samples=samples)
+        return Evaluation.of(deviation, found, kind=model.kind)
 
     @abstractmethod
     def tabulate(self, atoms: LogRatios) -> Any:

@@ -109,11 +109,13 @@ class ForwardKL(Stated):
         self._refuse_equal()
 
     def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
-        """KL(q‖p) and KL(q_i‖p)."""
-        objective, *constraints = (
-            other.kl(model, seed=seed, samples=samples) for other in (self.retain, *self.forget)
-        )
-        return Evaluation.of(objective, constraints)
+        """KL(q‖p), and what is `measured`."""
+        deviation = self.retain.kl(model, seed=seed, samples=samples)
+        return Evaluation.of(deviation, self.measured(model, seed=seed, samples=samples))
+
+    def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
+        """KL(q_i‖p)."""
+        return [other.kl(model, seed=seed, samples=samples) for other in self.forget]
 
     @cached_property
     def table(self) -> DifferenceTable:

@@ -17,7 +17,7 @@ from ..newton import Dual, maximise, solved
 from ..ratios import LogRatios, log_normaliser, tilt_weights, tilted_moments
 from ..search import Primal
 from ..statistics import LARGEST, Function, Statistic, functions_of
-from .evaluation import Evaluation, ExponentialTable
+from .evaluation import ExponentialTable
 from .stated import Stated
 
 FEW = 64  # draws that tell how far a function spreads: only the unit of a dual step hangs on it
@@ -196,11 +196,9 @@ class Moments(Stated):
         """The atoms in the form that `dual` uses."""
         return self._table_of(self._values, self._forbidden, self.atoms)
 
-    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
-        """KL(p‖q) and the means E_p[f_i]."""
-        objective = model.kl(self.retain, kind=model.kind, seed=seed, samples=samples)
-        values = model.expectations(self, seed=seed, samples=samples)
-        return Evaluation.of(objective, values, kind=model.kind)
+    def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
+        """The means E_p[f_i]."""
+        return list(model.expectations(self, seed=seed, samples=samples))
 
     def means(self, model: Any) -> Array:
         """(m,) E_p[f_i] of a model on the atoms, however large f is where p is small."""

@@ -14,7 +14,7 @@ from ..newton import Dual
 from ..ratios import LogRatios, log_normaliser, log_sum_exp, tilt_weights, tilted_moments
 from ..search import Primal
 from .atomic import beyond_one, reverse_primal, solve_edge
-from .evaluation import Evaluation, ExponentialTable
+from .evaluation import ExponentialTable
 from .stated import Stated
 
 LARGEST_SUM = 0.99  # of multipliers in training: at 1 the Lagrangian has no minimiser
@@ -63,14 +63,9 @@ class ReverseKL(Stated):
         """Refuse to stay close to what is to be left."""
         self._refuse_equal()
 
-    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
-        """KL(p‖q) and KL(p‖q_i)."""
-        kind = model.kind
-        objective, *constraints = (
-            model.kl(other, kind=kind, seed=seed, samples=samples)
-            for other in (self.retain, *self.forget)
-        )
-        return Evaluation.of(objective, constraints, kind=kind)
+    def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
+        """KL(p‖q_i)."""
+        return [model.kl(q, kind=model.kind, seed=seed, samples=samples) for q in self.forget]
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""

@@ -30,13 +30,14 @@ from .tilt import Tilted
 
 METHODS = ("primal-dual", "gate", "log-variance", "tilt", "dual-only")
 BATCH = 256
+READINGS = 15  # of a student until its thresholds are met, at most
 
 
 def finetune(
     problem: Problem | Sequence[Problem],
     student: Any = None,
     *,
-    method: str | type[Objective] = "primal-dual",
+    method: str | type[Objective] | None = None,
     steps: int | None = None,
     batch: int = BATCH,
     lr: float = 1e-3,
@@ -73,11 +74,15 @@ def finetune(
       multipliers are means over the last third of the rounds: single ones swing.
     * a class of objectives, such as those of `unlearnlab.baselines`.
 
+    By default "primal-dual", the paper's; with until="met" "log-variance", which comes nearest to
+    the optimum, but where samples are to be forgotten: they have no log-ratios.
+
     Args:
         problem: on diffusion models; or K problems that differ in their thresholds alone, for a
             student stacked K times.
         student: a model with parameters, such as a copy of the retained network. It is copied.
-        steps: primal steps; by default 1500, and 300 where a step samples whole chains (D.3, E.3).
+        steps: primal steps; by default 1500, and 300 where a step samples whole chains (D.3, E.3),
+            but fifteen readings where thresholds are to be met.
         batch, lr: samples a step, learning rate of AdamW.
         dual_lr: η, for multipliers in nats: λ for RU and FU (0.02 by default), λ·b for LU (0.01).
             0 keeps them fixed.
@@ -87,8 +92,8 @@ def finetune(
         gradient_hook: called with the parameters before each of its steps, to change gradients.
         multipliers: (m,) or (K, m) to start from; 0 by default.
         until: "met" trains in stages, each closed by a reading of the student on draws of its own,
-            which moves the multipliers, and stops when every constraint holds within 3 % or one
-            standard error, or after `steps`. Methods "gate" and "log-variance" always do.
+            which moves the multipliers, and stops when all constraints hold within 3 % or one
+            standard error, or after `steps`. "gate" and "log-variance" always do.
         sampler, sampling_steps: what will draw from the student, and so what readings and its
             evaluation draw by; "ddim" and 50 by default. (Forward KL is of its predictions, not of
             draws.) D.1, D.3 and E.3 also train on chains of `sampling_steps` (20); without
@@ -115,7 +120,7 @@ def finetune(
     Source: [K] Appendices D and E.3.
     """
     problems = _problems(problem)
-    make = _method(method, problems[0])
+    make = _method(method or default_method(problems[0], until), problems[0])
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
     chains = "sampling_steps" in make.Options.__dataclass_fields__
@@ -125,10 +130,10 @@ def finetune(
     start = starting(multipliers, members, first.m)
     goal = make(problems, batch, own)
     start = start if goal.start is None else goal.start
-    count = goal.steps if steps is None else steps
-    how = Settings(count, lr, require_seeds(seed, members), **settings)
-    device = first.retain.device
     promised = promised_by(until, goal, dual_lr, dual_optimizer)
+    most = max(goal.steps, READINGS * goal.stage) if promised else goal.steps
+    how = Settings(most if steps is None else steps, lr, require_seeds(seed, members), **settings)
+    device = first.retain.device
     dual = (
         Promise(problems, start, device)
         if promised
@@ -164,6 +169,12 @@ def finetune(
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]
+
+
+def default_method(problem: Problem, until: str | None) -> str:
+    """The method where none is named."""
+    has_ratios = all(getattr(one, "has_density", True) for one in problem.compared)
+    return "log-variance" if until == "met" and has_ratios else "primal-dual"
 
 
 def _method(method: Any, problem: Problem) -> Any:

@@ -22,7 +22,7 @@ from . import checkpoint
 from .draws import Draws
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
-from .promise import read
+from .promise import draws_of, read
 from .settings import Settings, enough_memory, make_accelerator
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
@@ -174,7 +174,7 @@ class Loop:
             loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
-        measured = self.read() if self.dual.reads else self.measured(loss)
+        measured = self.read(loss) if self.dual.reads else self.measured(loss)
         reason = self.trouble(loss, measured)
         if reason:
             return reason
@@ -187,21 +187,16 @@ class Loop:
             self.history[key].append(value.clone())
         return None
 
-    def read(self) -> Measured:
-        """What the students that would be returned now do, on draws of their own."""
+    def read(self, loss: Tensor) -> Measured:
+        """Constraints of the students that would be returned now, on draws of their own."""
         with self.averaged():
             students = [self.model] if self.members == 1 else self.student.unstack()
-            found = self.read_on(students, READING + self.round, None)
+            asked = self.dual.problems, students
+            found = Measured(loss, *read(*asked, seed=READING + self.round))
             if self.dual.lucky(found, self.dual.values().cpu().double()):
-                more = AGAIN * students[0].effort.draws
-                found = self.read_on(students, CHECKED + self.round, more)
+                more = AGAIN * draws_of(self.dual.problems[0], students[0])
+                found = Measured(loss, *read(*asked, seed=CHECKED + self.round, samples=more))
         return found
-
-    def read_on(self, students: list[Any], seed: int, draws: int | None) -> Measured:
-        """A reading of each student, on so many draws."""
-        pairs = zip(self.dual.problems, students, strict=True)
-        found = [read(one, student, seed=seed, draws=draws) for one, student in pairs]
-        return Measured(*(torch.cat(part) for part in zip(*found, strict=True)))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -297,12 +292,12 @@ class Loop:
             r *= shrink[:, None]
 
     def rate(self, step: int) -> float:
-        """Linear warm-up to 1, then cosine to a twentieth; level where readings end the run."""
+        """Linear warm-up, then cosine to a twentieth; where readings end the run, by crossings."""
         total = self.each if self.dual.reads else self.settings.steps
         warm = max(1, int(self.settings.warmup * total))
         share = max(0.0, (step - warm) / max(1, total - warm))
         if self.dual.reads:
-            return min(1.0, (step + 1) / warm)
+            return min(1.0, (step + 1) / warm) / math.sqrt(1 + self.dual.crossings(self.history))
         return (step + 1) / warm if step < warm else 0.05 + 0.475 * (1 + math.cos(math.pi * share))
 
     @property

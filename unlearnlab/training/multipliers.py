@@ -67,6 +67,10 @@ class Multipliers:
         """Whether the last reading ends the run."""
         return False
 
+    def crossings(self, history: dict[str, list[Tensor]]) -> int:
+        """How often readings crossed a threshold; see `Promise`."""
+        return 0
+
     def lucky(self, measured: Measured, multipliers: Tensor) -> bool:
         """Whether a reading is to be taken again, on more draws; see `Promise`."""
         return False

@@ -20,14 +20,13 @@ from ..diffusion.sampling import reconstruct
 from ..diffusion.schedule import whole
 from ..errors import Array, finite_vector, numbers
 from ..estimate import Estimate
-from ..problems import Evaluation, Moments, Problem
+from ..problems import Moments, Problem
 from ..statistics import Function
 from .denoising import Data
 from .draws import Draws
 from .objective import Lagrangian
 
 KNOWN, NUMBERS = 4096, 1 << 26  # images of the data, at most, whose noised law is computed
-CHAINS = 64  # of the path KL of a reading: shares decide, and it is for the record
 LEAST = 0.1  # nats: where a multiplier begins at least
 BEYOND = 40.0  # nats past the odds of every noised copy: there a posterior is 0 or 1
 
@@ -137,12 +136,17 @@ class Returns(Moments):
         """1: a multiplier is in nats."""
         return np.ones(self.m)
 
-    def evaluate(self, model: Any, *, seed: int = 0, samples: int | None = None) -> Evaluation:
-        """KL(p‖q) and the shares that come back, of `samples` noised copies of each image."""
-        chains = CHAINS if samples is None else 4 * CHAINS
-        objective = model.kl(self.retain, kind=model.kind, seed=seed, samples=chains)
-        found = shares(model, self.images, self.options, seed=seed, draws=samples)
-        return Evaluation.of(objective, found, kind=model.kind)
+    def strength(self, multipliers: Array) -> Array:
+        """e^λ: the odds of an image are divided by it, and steps of its logarithm are nats."""
+        return np.exp(multipliers)
+
+    def multipliers(self, strength: Array) -> Array:
+        """λ where odds are divided by so much."""
+        return np.log(np.maximum(strength, 1.0))
+
+    def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Estimate]:
+        """The shares that come back, of `samples` noised copies of each image."""
+        return shares(model, self.images, self.options, seed=seed, draws=samples)
 
     def tabulate(self, atoms: Any) -> Any:
         """Refused: a table does not know what comes back from noise.
