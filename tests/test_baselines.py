@@ -96,16 +96,60 @@ def test_siss_in_two_passes_is_forward_kl_at_fixed_multipliers():
     )
 
 
+def combined(objective, student):
+    """The gradient of a step, from those of its terms."""
+    (parameter,) = student.parameters()
+    terms = losses(objective, student)
+    assert terms.shape == (2, 1)
+    parts = [list(torch.autograd.grad(one.sum(), parameter, retain_graph=True)) for one in terms]
+    return objective.combine(parts)[0]
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(64, 1), (16, 4)])
+def test_norms_and_products_are_of_the_whole_step(batch, accumulation):
+    """However a step is cut into batches."""
+    net = ul.ScoreNetwork(1, SCHEDULE, width=8)
+
+    def step(method, **own):
+        """The gradient of the first step."""
+        seen = []
+
+        def hook(parameters):
+            seen.append(torch.cat([p.grad.flatten() for p in parameters]))
+
+        how = {"steps": 1, "batch": batch, "accumulation": accumulation, "clip": None, "data": X}
+        method(FU, net, evaluate=False, progress=False, gradient_hook=hook, **how, **own)
+        return seen[0]
+
+    kept, both = (step(baselines.siss, importance=False, forget_norm=norm) for norm in (1e-9, 5.0))
+    assert float((both - kept).norm()) == pytest.approx(5.0, rel=1e-3)
+    # ∇E + (η − ⟨∇E, ∇f⟩/‖∇f‖²)∇f: without η∇f nothing is left along ∇f.
+    once, twice = (step(baselines.erasediff, rate=rate) for rate in (50.0, 100.0))
+    astray = (twice - once) / 50
+    rest = once - 50 * astray
+    assert float(rest.norm()) > 0.05 * float(astray.norm())
+    cosine = torch.nn.functional.cosine_similarity(rest, astray, dim=0)
+    assert float(cosine) == pytest.approx(0.0, abs=5e-3)
+
+
 def test_siss_rescales_the_forgotten_gradient():
     """Its own gradient less that of the retained part has the norm asked for."""
     student = Offset(gaussian(0.4))
     (parameter,) = student.parameters()
     full = baselines.SISS([FU], 64, data=X, importance=False, forget_norm=7.0)
-    (both,) = torch.autograd.grad(losses(full, student).sum(), parameter)
+    both = combined(full, student)
     (kept,) = torch.autograd.grad(
         losses(baselines.Naive([FU], 64, data=X), student).sum(), parameter
     )
     assert abs(float(both - kept * full.keep)) == pytest.approx(7.0, rel=1e-3)
+
+
+def test_siss_takes_the_authors_scaling_norm():
+    """Their loss is ours divided by n/(n−k) and by the factor from a mean over levels to nats."""
+    theirs = baselines.SISS([FU], 64, data=X, scaling_norm=7.0)
+    assert theirs.forget_norm == pytest.approx(7.0 * 40 / 35 * theirs.levels.scale)
+    with pytest.raises(ValueError, match="give forget_norm or scaling_norm, not both"):
+        baselines.SISS([FU], 64, data=X, forget_norm=1.0, scaling_norm=7.0)
 
 
 def test_neggrad_is_minus_denoising_on_what_is_forgotten():
@@ -140,7 +184,7 @@ def test_erasediff_lowers_the_astray_loss_at_its_rate():
     student = Offset(gaussian(0.4))
     (parameter,) = student.parameters()
     objective = baselines.EraseDiff([FU], 64, data=X, rate=3.0)
-    (step,) = torch.autograd.grad(losses(objective, student).sum(), parameter)
+    step = combined(objective, student)
     again = Draws([0], 0, part=2, like=LIKE)
     objective.errors(student, again)
     (astray,) = torch.autograd.grad(objective.astray(student, again).sum(), parameter)

@@ -39,6 +39,7 @@ class EraseDiff(DataObjective):
 
     Options = Rate
     denoises = False
+    terms = 2
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
@@ -46,16 +47,17 @@ class EraseDiff(DataObjective):
             raise ValueError(f"EraseDiff trains one student; got a stack of {self.members}")
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """Retained error plus λ times the error against uniform noise on forgotten samples."""
+        """Retained error, and the error against uniform noise on forgotten samples."""
         kept = self.errors(student, draws)[:, 0].mean(1)
-        astray = self.astray(student, draws)
-        first, second = (
-            torch.autograd.grad(part.sum(), self.parameters, retain_graph=True)
-            for part in (kept, astray)
-        )
+        yield torch.stack([kept, self.astray(student, draws)])
+
+    def combine(self, gradients: list[list[Tensor]]) -> list[Tensor]:
+        """∇E_q[loss] + λ∇f, λ of the whole step."""
+        first, second = gradients
         norm = sum(float(g.square().sum()) for g in second)
         product = sum(float((g * h).sum()) for g, h in zip(first, second, strict=True))
-        yield kept + max(0.0, self.options.rate - product / (norm + 1e-12)) * astray
+        weight = max(0.0, self.options.rate - product / (norm + 1e-12))
+        return [g + weight * h for g, h in zip(first, second, strict=True)]
 
     def astray(self, student: Any, draws: Draws) -> Tensor:
         """(1,) f(θ)."""

@@ -26,8 +26,10 @@ class Mixing(Data):
         mixing: ω.
         superfactor: s.
         share: k/n; by default of `data` and of the samples of the forgotten `DataSet`s.
-        forget_norm: norm that the gradient of the second term is scaled to at every step, as the
-            authors' code does; None leaves it as it is.
+        forget_norm: norm that the gradient of the second term is scaled to, of all batches of a
+            step together; None leaves it as it is.
+        scaling_norm: instead, as the authors' code counts it: their loss is ours divided by
+            keep·scale, keep = n/(n−k) and scale the factor from a mean over levels to nats.
     """
 
     importance: bool = True
@@ -35,6 +37,7 @@ class Mixing(Data):
     superfactor: float = 0.0
     share: float | None = None
     forget_norm: float | None = None
+    scaling_norm: float | None = None
 
 
 class SISS(DataObjective):
@@ -66,13 +69,23 @@ class SISS(DataObjective):
         for name, value in (("mixing", self.options.mixing), ("share", share)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie strictly between 0 and 1; got {value!r}")
-        if self.members > 1 and self.options.forget_norm is not None:
-            raise ValueError(f"forget_norm needs one student; got a stack of {self.members}")
-        self.mixing, self.forget_norm = self.options.mixing, self.options.forget_norm
-        superfactor = self.options.superfactor
+        superfactor, self.mixing = self.options.superfactor, self.options.mixing
         self.keep, self.drop = 1 / (1 - share), (1 + superfactor) * share / (1 - share)
+        self.forget_norm = self.norm_asked()
+        self.terms = 1 if self.forget_norm is None else 2
         self.forgotten_data = torch.cat(self.data[1:])
         self.portions = torch.tensor([len(x) for x in self.data[1:]]).to(self.like.device)
+
+    def norm_asked(self) -> float | None:
+        """Of the second term's gradient, in nats."""
+        own, authors = self.options.forget_norm, self.options.scaling_norm
+        if own is None and authors is None:
+            return None
+        if own is not None and authors is not None:
+            raise ValueError(f"give forget_norm or scaling_norm, not both; got {own} and {authors}")
+        if self.members > 1:
+            raise ValueError(f"forget_norm needs one student; got a stack of {self.members}")
+        return own if authors is None else authors * self.keep * self.levels.scale
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """The two terms, the second rescaled where asked."""
@@ -83,11 +96,15 @@ class SISS(DataObjective):
             portions = self.portions / self.portions.sum()
             kept, dropped = errors[:, 0].mean(1), (self.forgotten(errors) * portions).sum(1)
         kept, dropped = self.keep * kept, self.drop * dropped
-        if self.forget_norm is not None:
-            gradients = torch.autograd.grad(dropped.sum(), self.parameters, retain_graph=True)
-            norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
-            dropped = dropped * (self.forget_norm / (norm + 1e-12))
-        yield kept - dropped
+        yield kept - dropped if self.terms == 1 else torch.stack([kept, -dropped])
+
+    def combine(self, gradients: list[list[Tensor]]) -> list[Tensor]:
+        """The second term's gradient, of the whole step, at the norm that is asked for."""
+        kept, dropped = gradients
+        assert self.forget_norm is not None  # else there is one term
+        norm = torch.stack([g.square().sum() for g in dropped]).sum().sqrt()
+        scale = self.forget_norm / (norm + 1e-12)
+        return [g + scale * h for g, h in zip(kept, dropped, strict=True)]
 
     def weighted(self, student: Any, draws: Draws) -> tuple[Tensor, Tensor]:
         """(K,) the two expectations by one pass over points of the mixture."""

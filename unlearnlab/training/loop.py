@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .draws import Draws
+from .gradients import Gradients
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
 from .promise import draws_of, read
@@ -101,6 +102,8 @@ class Loop:
             primal = made(self.parameters) if made else adamw(self.parameters, self.settings.lr)
             self.rates = [group["lr"] for group in primal.param_groups]
             self.primal = self.accelerator.prepare(primal)
+        how = self.objective, self.accelerator, self.settings.clip
+        self.gradients = Gradients(self.parameters, *how)
         self.objective.attach(self.student)
         self.average = [p.detach().clone() for p in self.parameters]
         self.history: dict[str, list[Tensor]] = {
@@ -240,11 +243,11 @@ class Loop:
         for part in range(first, first + count):  # batches in one order, whoever computes them
             draws = Draws(self.settings.seeds, step, part=part, like=self.like)
             for loss in self.forward(draws):
-                value += loss.detach() / count
-                self.accelerator.backward(loss.sum() / count)
+                value += loss.detach().reshape(-1, self.members).sum(0) / count
+                self.gradients.add(loss / count)
         if not self.trains:
             return value
-        self.share_gradients()
+        self.gradients.finish()
         self.objective.hook(self.parameters)
         if self.gradient_hook is not None:
             self.gradient_hook(self.parameters)
@@ -271,25 +274,6 @@ class Loop:
         """Random numbers of this process."""
         process = self.accelerator.process_index
         return Draws(self.settings.seeds, step, process, part=part, like=self.like)
-
-    def share_gradients(self) -> None:
-        """Average gradients over processes, and clip them for each member.
-
-        Done here, not by DistributedDataParallel: a step may have many backward passes.
-        """
-        if self.accelerator.num_processes > 1:
-            for p in self.parameters:
-                if p.grad is not None:
-                    p.grad = self.accelerator.reduce(p.grad, reduction="mean")
-        if self.settings.clip is None:
-            return
-        self.accelerator.unscale_gradients()
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        rows = [g.reshape(self.members, -1) for g in grads]
-        norms = torch.stack([r.square().sum(1) for r in rows]).sum(0).sqrt()
-        shrink = (self.settings.clip / (norms + 1e-6)).clamp(max=1)
-        for r in rows:
-            r *= shrink[:, None]
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine to a twentieth; where readings end the run, by crossings."""

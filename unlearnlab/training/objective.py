@@ -75,6 +75,7 @@ class Objective(ABC):
             parameters are stacked as the student's are.
         steerable: whether its multipliers are a strength that readings of the student can move.
         promises: whether it trains until thresholds are met, where nothing else is asked.
+        terms: of a loss; those of several are (terms, K), and `combine` makes one gradient of them.
         stage: primal steps between two readings of a student, where thresholds are to be met.
         primal_steps: for each dual step; steps: of a run; dual_lr: of multipliers in nats.
     """
@@ -84,6 +85,7 @@ class Objective(ABC):
     adapts = False
     steerable = False
     promises = False
+    terms = 1
     stage = 100
     denoises = False
     start: Array | None = None
@@ -116,6 +118,10 @@ class Objective(ABC):
 
     def measure(self, student: Any, multipliers: Tensor, draws: Draws) -> None:  # noqa: B027
         """Tally what has to be computed for it; called without gradients, not in every round."""
+
+    def combine(self, gradients: list[list[Tensor]]) -> list[Tensor]:
+        """The gradient of a step from those of its terms, in the parameters each."""
+        return [sum(parts[1:], parts[0]) for parts in zip(*gradients, strict=True)]
 
     def hook(self, parameters: Sequence[nn.Parameter]) -> None:  # noqa: B027
         """Change gradients before a step of the optimiser, such as to mask them."""
