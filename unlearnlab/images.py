@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,29 +16,47 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+from .files import write_whole
+from .pictures import Shown, background_colour, shown, without_warnings
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES |= {
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jxl",
+}  # readable or not, by Pillow's version: never missed
 MODES = {1: "L", 3: "RGB"}
 READERS = 8  # threads
+NAMED = 3  # files that a warning names
 
 
 class ImageFolder:
     """The images below a folder, as samples (n, C, H, W) in [−1, 1] that are read when indexed.
 
+    They are read as a viewer shows them: see `read_image`.
+
     Args:
-        folder: searched with its subfolders; files are taken in the order of their names.
+        folder: searched with its subfolders, linked ones too, each once; files are taken in the
+            order of their names.
         shape: (C, H, W) of the model; C is 1 (grey) or 3 (RGB).
         fit: resize and convert images that differ, by Lanczos resampling of the largest central
             square; else they are refused.
         skip_unreadable: leave out files that cannot be read, and say so; else they are refused.
+        background: colour behind transparent parts, where `fit` makes them opaque.
+        without: folders inside that are not searched, such as a run's own output.
         progress: a bar while the files are checked; None shows it on a terminal alone.
 
     Attributes:
         paths: of the images.
         skipped: of files left out.
+        several: of files with further frames or pages, of which the first is taken.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
-        ValueError: an image that cannot be read, or of another size or mode, by name.
+        OSError: a subfolder that cannot be searched, by name.
+        ValueError: an image that cannot be read, or of another size or mode, by name; a background
+            that is no colour.
     """
 
     def __init__(
@@ -45,6 +66,8 @@ class ImageFolder:
         *,
         fit: bool = False,
         skip_unreadable: bool = False,
+        background: Any = "white",
+        without: Sequence[str | os.PathLike[str]] = (),
         progress: bool | None = None,
     ):
         root = Path(folder)
@@ -52,35 +75,49 @@ class ImageFolder:
             raise FileNotFoundError(f"folder {str(folder)!r} does not exist")
         self.sample_shape = _known_shape(shape)
         self.fit = fit
-        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+        self.background = background_colour(background)
+        found = _pictures(root, {os.path.realpath(one) for one in without})
         if not found:
             raise FileNotFoundError(
-                f"folder {str(folder)!r} holds no image ({', '.join(SUFFIXES)})"
+                f"folder {str(folder)!r} holds no image ({', '.join(sorted(SUFFIXES))})"
             )
         self.paths: list[Path] = []
         self.skipped: list[Path] = []
+        self.several: list[Path] = []
         hidden = None if progress is None else not progress
-        with ThreadPoolExecutor(READERS) as pool:
-            checks = pool.map(self._readable, found)
-            for path, reason in zip(
-                found, tqdm(checks, "images", len(found), disable=hidden), strict=True
-            ):
+        with without_warnings(), ThreadPoolExecutor(READERS) as pool:
+            checks = pool.map(self._check, found)
+            bar = tqdm(checks, "images", len(found), disable=hidden)
+            for path, (reason, several) in zip(found, bar, strict=True):
                 if reason is None:
                     self.paths.append(path)
                 elif skip_unreadable:
                     self.skipped.append(path)
                 else:
+                    pool.shutdown(cancel_futures=True)
                     raise ValueError(f"{reason}; skip_unreadable=True leaves such files out")
+                if several:
+                    self.several.append(path)
         if not self.paths:
             raise ValueError(f"none of the {len(found)} images in {str(folder)!r} can be read")
+        if self.several:
+            _say_first_frame(self.several)
 
-    def _readable(self, path: Path) -> str | None:
-        """Why a file cannot be read; None if it can. Sizes and modes are always refused."""
+    def _check(self, path: Path) -> tuple[str | None, bool]:
+        """Why a file cannot be read, None if it can, and whether it holds further frames.
+
+        Sizes and modes are always refused.
+        """
         try:
-            read_image(path, self.sample_shape, fit=self.fit)
+            picture = shown(path, self.background)
         except OSError as error:
-            return str(error)
-        return None
+            return str(error), False
+        _numbers(path, picture, self.sample_shape, self.fit)
+        return None, picture.several
+
+    def _read(self, path: Path) -> Tensor:
+        picture = shown(path, self.background)
+        return _numbers(path, picture, self.sample_shape, self.fit)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,54 +130,107 @@ class ImageFolder:
     def __getitem__(self, index: Tensor) -> Tensor:
         """(k, C, H, W) the images at an index (k,)."""
         chosen = [self.paths[int(i)] for i in index]
-        with ThreadPoolExecutor(READERS) as pool:
-            images = pool.map(lambda p: read_image(p, self.sample_shape, fit=self.fit), chosen)
-            return torch.stack(list(images))
+        with without_warnings(), ThreadPoolExecutor(READERS) as pool:
+            return torch.stack(list(pool.map(self._read, chosen)))
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.sample_shape))
         return f"ImageFolder({len(self)} images of {size})"
 
 
-def read_image(path: str | os.PathLike[str], shape: Sequence[int], *, fit: bool = False) -> Tensor:
-    """One image (C, H, W) in [−1, 1], float32.
+def read_image(
+    path: str | os.PathLike[str],
+    shape: Sequence[int],
+    *,
+    fit: bool = False,
+    background: Any = "white",
+) -> Tensor:
+    """One image (C, H, W) in [−1, 1], float32, as a viewer shows it.
+
+    Upright, as its EXIF data say; of 16 bits a channel the upper 8; of an animation the first
+    frame, with a warning. With `fit`, transparent parts on the background, palettes and colour
+    spaces as RGB or grey, and the largest central square resized. Colour profiles are not applied.
 
     Raises:
         OSError: it cannot be read; the message names it.
         ValueError: another size or mode, and fit=False.
     """
-    channels, height, width = _known_shape(shape)
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = opened.copy()
-    except (OSError, SyntaxError) as error:
-        raise OSError(f"image {str(path)!r} cannot be read ({error})") from None
-    mode = MODES[channels]
-    if fit:
-        image = image.convert(mode)
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side))
-        image = (
-            square
-            if square.size == (width, height)
-            else square.resize((width, height), Image.Resampling.LANCZOS)
-        )
-    if image.mode != mode or image.size != (width, height):
+    with without_warnings():
+        picture = shown(path, background_colour(background))
+    image = _numbers(path, picture, _known_shape(shape), fit)
+    if picture.several:
+        _say_first_frame([Path(path)])
+    return image
+
+
+def _numbers(
+    path: str | os.PathLike[str], picture: Shown, shape: tuple[int, int, int], fit: bool
+) -> Tensor:
+    """(C, H, W) in [−1, 1] of a picture that fits the model, or is made to."""
+    channels, height, width = shape
+    mode, image = MODES[channels], picture.image
+    if not fit and (picture.kind != mode or image.size != (width, height)):
         raise ValueError(
-            f"image {str(path)!r} is {image.mode} of {image.width}×{image.height} pixels, the "
+            f"image {str(path)!r} is {picture.kind} of {image.width}×{image.height} pixels, the "
             f"model takes {mode} of {width}×{height}; fit=True resizes and converts"
         )
+    image = image if image.mode == mode else image.convert(mode)
+    if image.size != (width, height):
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
     return torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1)
 
 
+def _pictures(root: Path, without: set[str]) -> list[Path]:
+    """Files with a picture's suffix below a folder, by name; each real folder is visited once."""
+
+    def refuse(error: OSError) -> None:
+        raise OSError(f"folder {error.filename!r} cannot be searched ({error.strerror})") from None
+
+    found, visited = [], set(without)
+    for folder, inner, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            inner.clear()
+            continue
+        visited.add(real)
+        inner.sort()
+        found += [Path(folder, name) for name in names if _is_picture(name)]
+    return sorted(found)
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _say_first_frame(paths: Sequence[Path]) -> None:
+    names = ", ".join(map(str, paths[:NAMED])) + (", ..." if len(paths) > NAMED else "")
+    warnings.warn(
+        f"{len(paths)} file(s) hold several frames or pages; the first is taken ({names})",
+        stacklevel=3,
+    )
+
+
 def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
-    """Write one image (C, H, W) in [−1, 1], as PNG."""
+    """Write one image (C, H, W) in [−1, 1], as PNG, whole or not at all; C is 1 or 3.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
+    if image.ndim != 3 or image.shape[0] not in MODES or not image.isfinite().all():
+        raise ValueError(
+            "image must be finite and of shape (1 or 3, height, width); got shape "
+            f"{tuple(image.shape)}{'' if image.isfinite().all() else ' with NaN or infinity'}"
+        )
     pixels = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array = pixels.permute(1, 2, 0).numpy()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path)
+    content = io.BytesIO()
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(content, "PNG")
+    write_whole(path, content.getvalue())
 
 
 def contact_sheet(rows: Sequence[Tensor], *, scale: int = 1) -> Tensor:

@@ -20,6 +20,7 @@ from .diffusion.schedule import whole
 from .estimate import Estimate
 
 AT_ONCE = 1024  # images in one call of a descriptor
+SLACK, FARTHEST = 1.5, 100.0  # how far draws may go without and with negative values
 
 
 def load_descriptor(path: str | os.PathLike[str], *, device: str = "cpu") -> nn.Module:
@@ -43,10 +44,23 @@ def load_descriptor(path: str | os.PathLike[str], *, device: str = "cpu") -> nn.
 
 
 def features(images: Tensor, descriptor: nn.Module) -> Tensor:
-    """(n, F) feature vectors, without gradients."""
+    """(n, F) feature vectors, without gradients.
+
+    Images have values in [−1, 1]; what models draw may go beyond a little.
+
+    Raises:
+        ValueError: another shape; values that are not finite, or of another range.
+    """
     if images.ndim != 4 or not len(images) or not torch.isfinite(images).all():
         raise ValueError(
             f"images must be finite and of shape (n, C, H, W); got {tuple(images.shape)}"
+        )
+    low, high = float(images.min()), float(images.max())
+    # Bytes are never negative; draws that exceed 1 have negative values, too.
+    if not images.is_floating_point() or (low >= 0 and high > SLACK) or max(-low, high) > FARTHEST:
+        raise ValueError(
+            f"images must hold floating-point values in [−1, 1]; got {images.dtype} from "
+            f"{low:.4g} to {high:.4g}: divide 0 to 255 by 127.5 and subtract 1"
         )
     own = next(descriptor.parameters(), images).device
     with torch.no_grad():

@@ -164,6 +164,7 @@ def reconstruct(
         raise ValueError(f"t must lie between 0 and {total - 1}; got {t!r}")
     if x.shape != model.shape:
         raise ValueError(f"x must have shape {model.shape}; got {tuple(x.shape)}")
+    model.require_samples("x", x[None])
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
     x = x.to(noise).expand(n, *model.shape)

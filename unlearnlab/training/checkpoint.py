@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from ..files import write_whole
 
 NAME = "run.safetensors"
 FORMAT = "unlearnlab run 1"
@@ -30,16 +31,7 @@ def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
         "skeleton": json.dumps(skeleton),
     }
     content = save(tensors, metadata=header)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{NAME}.{os.getpid()}.partial"
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(folder / NAME, content)
 
 
 def read(folder: Path, identity: dict[str, Any]) -> Any:
