@@ -124,7 +124,13 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     main(arguments(folder, out))
     report = json.loads((out / "report.json").read_text())
     assert len(report["forgotten"]) == 2 and len(report["multipliers"]) == 2
-    assert json.loads(capsys.readouterr().out) == report
+    told = capsys.readouterr().out
+    rows = [line.split() for line in told.splitlines()]
+    assert rows[0] == ["before", "after", "met"] and rows[1][0] == "00.png"
+    for i, row in enumerate(rows[1:3]):
+        ends = [report[f"constraints {when}"][i] for when in ("before", "after")]
+        assert row[-3:] == [*(f"{x:.4g}" for x in ends), "yes" if report["met"][i] else "no"]
+    assert str(out / "student") in told and "report.json" in told
     assert Image.open(out / "reconstructions.png").size[1] > 32
     student = ul.DDPM.from_pretrained(out / "student")
     pretrained = ul.DDPM.from_pretrained(folder / "model")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from torch import Tensor, nn
 from . import baselines, metrics
 from .diffusion import DDPM, PointMass
 from .digits import load_classifier
-from .images import ImageFolder, contact_sheet, read_image, write_image
+from .files import require_writable, write_whole
+from .images import ImageFolder, read_image, write_image
+from .picture_report import report, require_samples, table
 from .problems import ForwardKL
 from .training import finetune
 from .training.denoising import ForwardKLObjective
+from .training.retained import apart_from, digests
 from .training.returns import LeaveOut, Return, Returns
 
 METHODS: dict[str, Any] = {
@@ -36,6 +40,7 @@ METHODS: dict[str, Any] = {
     "vdu": baselines.VDU,
 }
 DIGIT = (1, 8, 8)
+STUDENT, REPORT, SHEET = "student", "report.json", "reconstructions.png"  # below --out
 SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
 
 
@@ -68,8 +73,8 @@ def unlearn_images(
             η = 0.004 divided by the thresholds.
 
     Raises:
-        ValueError: nothing to forget; nothing besides; an unknown method; a method that does not
-            go with what is asked for.
+        ValueError: nothing to forget, or a picture twice; nothing besides; an unknown method; a
+            method that does not go with what is asked for.
     """
     name = method or ("primal-dual" if at_most is None else "leave-out")
     if name not in METHODS:
@@ -83,10 +88,13 @@ def unlearn_images(
         )
     if not forget:
         raise ValueError("forget is empty: name at least one image to forget")
-    if len(images) <= len(forget):
-        raise ValueError(
-            f"images holds {len(images)} and forget {len(forget)}: nothing is left to retain"
-        )
+    for i, x in enumerate(forget):
+        model.require_samples(f"forget[{i}]", x[None])
+    known = digests(torch.stack([x.cpu() for x in forget]))
+    for i, one in enumerate(known):
+        if known.index(one) < i:
+            raise ValueError(f"forget[{i}] is the same picture as forget[{known.index(one)}]")
+    apart_from(images, [x[None] for x in forget])  # refused where nothing is left
     make = METHODS[name]
     if shares:
         asked = Returns(model, forget, at_most, **vars(returns or Return()))
@@ -101,47 +109,6 @@ def unlearn_images(
         step = SHARE / max(1.0, float(problem.thresholds.mean()))
         options = {"dual_lr": step, "primal_steps": 1} | options
     return finetune(problem, model, method=make, evaluate=False, **options)
-
-
-def report(
-    run: Any,
-    images: Any,
-    forget: Sequence[Tensor],
-    descriptor: nn.Module | None,
-    *,
-    t: int,
-    samples: int,
-    seed: int = 0,
-) -> tuple[dict[str, Any], Tensor]:
-    """Numbers before and after, and a sheet: each image, what came back before, and after."""
-    rows, found = [], []
-    for x in forget:
-        row, entry = [x[None].cpu()], {}
-        for name, model in (("before", run.problem.retain), ("after", run.student)):
-            back = metrics.reconstruct(model, x, t, n=8, seed=seed)
-            row.append(back[:4].cpu())
-            entry[f"rms {name}"] = float((back - x.to(back)).square().mean().sqrt())
-            if descriptor is not None:
-                alike = metrics.similarity(back, x[None].to(back), descriptor)
-                entry[f"similarity {name}"] = float(alike.mean())
-        rows.append(torch.cat(row))
-        found.append(entry)
-    numbers: dict[str, Any] = {
-        "status": run.status,
-        "reason": run.reason,
-        "multipliers": run.multipliers.tolist(),
-        "thresholds": run.problem.thresholds.tolist(),
-        "forgotten": found,
-    }
-    if descriptor is not None and samples:
-        index = torch.arange(min(samples, len(images)))
-        real = images[index].to(forget[0])
-        for name, model in (("before", run.problem.retain), ("after", run.student)):
-            drawn = model.sample(len(index), seed=seed)
-            subset = min(200, len(index))
-            distance = metrics.kernel_distance(drawn, real.to(drawn), descriptor, subset=subset)
-            numbers[f"kernel distance {name}"] = float(distance)
-    return numbers, contact_sheet(rows, scale=max(1, 64 // forget[0].shape[-1]))
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -165,10 +132,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=float, default=1e-4)
     add("--dual-lr", type=float, help="by default 0.004 divided by the thresholds")
     add("--seed", type=int, default=0)
-    add("--noise-to", type=int, default=400, help="timestep from which images may come back")
+    add("--noise-to", type=int, help="timestep from which images may come back: two fifths of all")
     add("--within", type=float, default=0.25, help="root mean square up to which one came back")
     add("--samples", type=int, default=0, help="images for the kernel distance; 0 for none")
     add("--descriptor", help="TorchScript descriptor, such as SSCD's, from images in [−1, 1]")
+    add("--background", default="white", help="colour behind transparent parts, with --fit")
     add("--fit", action="store_true", help="resize and convert images that differ")
     add("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
     add("--resume", action="store_true", help="continue the run found in --out")
@@ -176,30 +144,64 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """The command line: what cannot work is said before training, and the student saved first."""
     from accelerate import Accelerator
 
     given = _arguments(arguments)
     accelerator = Accelerator()
+    if accelerator.is_main_process:
+        _require_apart(given.out, given.images)
+    returns = Return(noise_to=given.noise_to, within=given.within)
     model = DDPM.from_pretrained(given.model, device=accelerator.device)
-    if not 0 < given.noise_to < len(model.schedule):  # said hours before it is used
-        raise ValueError(
-            f"--noise-to must lie between 1 and {len(model.schedule) - 1}, the model's timesteps; "
-            f"got {given.noise_to}"
-        )
+    level = _level(returns, model)
     images = ImageFolder(
-        given.images, model.shape, fit=given.fit, skip_unreadable=given.skip_unreadable
+        given.images,
+        model.shape,
+        fit=given.fit,
+        skip_unreadable=given.skip_unreadable,
+        background=given.background,
+        without=[given.out],
     )
     for path in images.skipped:
         accelerator.print(f"left out, unreadable: {path}")
-    forget = [read_image(path, model.shape, fit=given.fit) for path in given.forget]
+    read = partial(read_image, shape=model.shape, fit=given.fit, background=given.background)
+    forget = [read(path) for path in given.forget]
     descriptor = _descriptor(given.descriptor, model)
-    options: dict[str, Any] = {}
-    if given.dual_lr is not None:
-        options["dual_lr"] = given.dual_lr
-    if given.at_most is not None:
-        options["returns"] = Return(noise_to=given.noise_to, within=given.within)
-    run = unlearn_images(
+    if descriptor is not None:
+        metrics.features(torch.stack(forget), descriptor)  # fails now, if it does
+    kept = apart_from(images, [x[None] for x in forget])
+    require_samples(given.samples, len(kept), descriptor)
+    run = _trained(given, model, images, forget, accelerator, returns)
+    if not accelerator.is_main_process:
+        return
+    run.student.save(given.out / STUDENT)
+    try:
+        numbers, sheet = report(
+            run, images, forget, descriptor, t=level, samples=given.samples, seed=given.seed
+        )
+        content = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
+        write_image(given.out / SHEET, sheet)
+        write_whole(given.out / REPORT, content.encode())
+    except Exception as error:
+        raise RuntimeError(
+            f"no report ({type(error).__name__}: {error}); the student is whole, in "
+            f"{given.out / STUDENT}"
+        ) from error
+    print(table(numbers, [Path(path).name for path in given.forget]))
+    print(f"student in {given.out / STUDENT}, numbers in {REPORT}, pictures in {SHEET} beside it")
+
+
+def _trained(
+    given: argparse.Namespace,
+    model: DDPM,
+    images: ImageFolder,
+    forget: Sequence[Tensor],
+    accelerator: Any,
+    returns: Return,
+) -> Any:
+    """The run that the arguments ask for."""
+    options: dict[str, Any] = {} if given.dual_lr is None else {"dual_lr": given.dual_lr}
+    return unlearn_images(
         model,
         images,
         forget,
@@ -207,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         at_most=given.at_most,
         thresholds=given.threshold,
         relative=given.relative,
+        returns=None if given.at_most is None else returns,
         steps=200 if given.steps is None and given.at_most is None else given.steps,
         batch=given.batch,
         accumulation=given.accumulation,
@@ -217,15 +220,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         accelerator=accelerator,
         **options,
     )
-    if not accelerator.is_main_process:
-        return
-    numbers, sheet = report(
-        run, images, forget, descriptor, t=given.noise_to, samples=given.samples, seed=given.seed
-    )
-    run.student.save(given.out / "student")
-    write_image(given.out / "reconstructions.png", sheet)
-    (given.out / "report.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    print(json.dumps(numbers, indent=1))
+
+
+def _require_apart(out: Path, images: str) -> None:
+    """Refuse an output folder that cannot be written, or that the training images lie in."""
+    there, inner = out.resolve(), Path(images).resolve()
+    if there == inner or there in inner.parents:
+        raise ValueError(
+            f"--out {str(out)!r} holds --images {images!r}: the run's own pictures would lie among "
+            "those to train on; choose another folder"
+        )
+    require_writable("--out", out)
+
+
+def _level(returns: Return, model: DDPM) -> int:
+    """The timestep of the report and of what is asked, by the name that the command gives it."""
+    try:
+        return returns.level(model.schedule)
+    except ValueError as error:
+        raise ValueError(f"--{error}".replace("noise_to", "noise-to")) from None
 
 
 def _descriptor(path: str | None, model: DDPM) -> nn.Module | None:

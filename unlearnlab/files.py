@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -40,7 +41,7 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
     try:
         for one in [*reversed(path.parents), path]:
             if not one.exists():
-                one.mkdir()
+                one.mkdir(exist_ok=True)
                 made.append(one)
         trial = path / f".{os.getpid()}.partial"
         trial.touch()
@@ -52,4 +53,5 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
         ) from None
     finally:
         for one in reversed(made):
-            one.rmdir()
+            with suppress(OSError):  # another process has put something there
+                one.rmdir()

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .files import write_whole
 from .pictures import Shown, background_colour, shown, without_warnings
+from .training.retained import digests
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 SUFFIXES |= {
@@ -25,7 +26,7 @@ SUFFIXES |= {
     ".heic",
     ".heif",
     ".jxl",
-}  # readable or not, by Pillow's version: never missed
+}  # named where Pillow cannot
 MODES = {1: "L", 3: "RGB"}
 READERS = 8  # threads
 NAMED = 3  # files that a warning names
@@ -51,6 +52,7 @@ class ImageFolder:
         paths: of the images.
         skipped: of files left out.
         several: of files with further frames or pages, of which the first is taken.
+        digests: of the images as they are read, to find those that are equal.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
@@ -84,13 +86,15 @@ class ImageFolder:
         self.paths: list[Path] = []
         self.skipped: list[Path] = []
         self.several: list[Path] = []
+        self.digests: list[bytes] = []
         hidden = None if progress is None else not progress
         with without_warnings(), ThreadPoolExecutor(READERS) as pool:
             checks = pool.map(self._check, found)
             bar = tqdm(checks, "images", len(found), disable=hidden)
-            for path, (reason, several) in zip(found, bar, strict=True):
+            for path, (reason, several, digest) in zip(found, bar, strict=True):
                 if reason is None:
                     self.paths.append(path)
+                    self.digests.append(digest)
                 elif skip_unreadable:
                     self.skipped.append(path)
                 else:
@@ -103,17 +107,17 @@ class ImageFolder:
         if self.several:
             _say_first_frame(self.several)
 
-    def _check(self, path: Path) -> tuple[str | None, bool]:
-        """Why a file cannot be read, None if it can, and whether it holds further frames.
+    def _check(self, path: Path) -> tuple[str | None, bool, bytes]:
+        """Why a file cannot be read, None if it can; whether it holds further frames; its digest.
 
         Sizes and modes are always refused.
         """
         try:
             picture = shown(path, self.background)
         except OSError as error:
-            return str(error), False
-        _numbers(path, picture, self.sample_shape, self.fit)
-        return None, picture.several
+            return str(error), False, b""
+        image = _numbers(path, picture, self.sample_shape, self.fit)
+        return None, picture.several, digests(image[None])[0]
 
     def _read(self, path: Path) -> Tensor:
         picture = shown(path, self.background)

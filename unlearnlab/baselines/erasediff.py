@@ -40,6 +40,7 @@ class EraseDiff(DataObjective):
     Options = Rate
     denoises = False
     terms = 2
+    keeps_apart = True
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)

@@ -13,7 +13,9 @@ from ..training.finetune import finetune
 
 
 class Naive(DataObjective):
-    """E_q[loss], the Lagrangian of `ForwardKL` at λ = 0."""
+    """E_q[loss], the Lagrangian of `ForwardKL` at λ = 0. Data are those to keep."""
+
+    keeps_apart = True
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Denoising errors of retained samples."""

@@ -54,6 +54,7 @@ class DDPM(DiffusionModel, nn.Module):
             raise ValueError(f"label must be one of the model's ({known}); got {label!r}")
         self.label = label
         self.rows = max(FEWEST, PIXELS // self.dim)
+        self.sampling_steps = min(self.sampling_steps, len(schedule))
 
     @classmethod
     def from_pretrained(

@@ -73,7 +73,7 @@ class DiffusionModel(AtomTables, ABC):
     has_density = True
     denoiser = True
     sampler = "ddim"
-    sampling_steps = 50
+    sampling_steps = sampling.DDIM_STEPS
     corrector_steps = 0
     rows = 1 << 16
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LANGEVIN = 0.05  # step of the corrector relative to σ_t²
 CHURN = {"ddim": 0.0, "ddpm": 1.0}  # η of Song et al. 2021: DDPM's posterior is η = 1
+DDIM_STEPS = 50
 LARGEST_FLOW = 16  # dimensions up to which Jacobians of the flow are affordable
 
 
@@ -145,7 +146,13 @@ def trajectory(
 
 
 def reconstruct(
-    model: DiffusionModel, x: Tensor, t: int, *, n: int = 16, steps: int = 50, seed: int = 0
+    model: DiffusionModel,
+    x: Tensor,
+    t: int,
+    *,
+    n: int = 16,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> Tensor:
     """(n, *shape) what comes back of one image x when it is noised to timestep t and denoised.
 
@@ -154,7 +161,8 @@ def reconstruct(
     Args:
         x: (*shape,) the image.
         t: noise it to here: 0 is clean, T − 1 all noise.
-        steps: of DDIM over the whole schedule; those below t are taken.
+        steps: of DDIM over the whole schedule; those below t are taken. By default 50,
+            or all of a shorter schedule.
 
     Raises:
         ValueError: t outside the schedule, or x of another shape.
@@ -169,7 +177,8 @@ def reconstruct(
     noise = torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
     x = x.to(noise).expand(n, *model.shape)
     x_t = model.schedule.noised(x, torch.full((n,), t, device=noise.device), noise)
-    later = chain(model.schedule, "ddim", steps, start=t)
+    visited = min(DDIM_STEPS, total) if steps is None else steps
+    later = chain(model.schedule, "ddim", visited, start=t)
     for taken in unfold(model, x_t, later, generator):
         x_t = taken.x_s
     return x_t

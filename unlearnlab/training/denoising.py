@@ -14,6 +14,7 @@ from ..diffusion.quadrature import predict
 from ..problems import ForwardKL, Problem
 from .draws import Draws
 from .objective import PRIMAL_DUAL, Lagrangian
+from .retained import apart_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,14 @@ class DataObjective(Lagrangian):
 
     Attributes:
         uses_retained: whether it reads samples of q; else of the q_i alone.
+        keeps_apart: whether its data are what is to be kept: those to forget are left out, where
+            they lie among them. Else the data stand for q, which knows them all.
     """
 
     Options: type[identity.Options] = Data
     denoises = True
     uses_retained = True
+    keeps_apart = False
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
@@ -72,11 +76,9 @@ class DataObjective(Lagrangian):
         self.data += [q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)]
         for i, samples in enumerate(self.data[-len(self.forget) :]):
             self.retain.require_samples(f"forget[{i}]", samples)
-        if isinstance(data, Tensor) and _rows(data) <= set().union(*map(_rows, self.data[1:])):
-            raise ValueError(
-                f"data ({len(data)} samples) holds nothing but what is to be forgotten: nothing "
-                "is left to retain"
-            )
+        if data is not None:  # refused where nothing is left, whoever reads it
+            kept = apart_from(data, self.data[1:])
+            self.data[0] = kept if self.keeps_apart else data
         self.models = [self.retain, *self.forget][-len(self.data) :]
         self.limit = self.levels.scale * self.options.forget_clip * self.retain.dim
 
@@ -126,11 +128,6 @@ class DataObjective(Lagrangian):
     def forgotten(self, errors: Tensor) -> Tensor:
         """(K, m) mean errors on forgotten samples, clipped."""
         return errors[:, -len(self.forget) :].clamp(max=self.limit).mean(2)
-
-
-def _rows(samples: Tensor) -> set[bytes]:
-    """The distinct samples."""
-    return {row.tobytes() for row in samples.detach().cpu().numpy()}
 
 
 class ForwardKLObjective(DataObjective):

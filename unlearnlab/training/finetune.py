@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
+from ..files import require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
@@ -31,6 +33,7 @@ from .tilt import Tilted
 METHODS = ("primal-dual", "gate", "log-variance", "tilt", "dual-only")
 BATCH = 256
 READINGS = 15  # of a student until its thresholds are met, at most
+HALF = {torch.float16, torch.bfloat16}
 
 
 def finetune(
@@ -239,6 +242,13 @@ def _student(student: Any, problems: list[Problem], method: Any) -> Any:
     pupil: Any = student
     pupil = pupil.for_training()
     pupil.condition(retain)
+    half = {p.dtype for p in pupil.parameters() if p.requires_grad} & HALF
+    if half:
+        raise ValueError(
+            f"student has parameters of {half.pop()}, too coarse for steps of an optimiser: load "
+            "it in float32, and give accelerator=Accelerator(mixed_precision='bf16') to compute in "
+            "half precision"
+        )
     return pupil
 
 
@@ -264,6 +274,7 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
             raise ValueError("resume=True needs folder=, where the run's checkpoint lies")
         return None
     path = Path(folder)
+    require_writable("folder", path)
     if not resume and (path / checkpoint.NAME).exists():
         raise ValueError(
             f"folder {path} already holds a run; resume=True continues it, another folder starts "

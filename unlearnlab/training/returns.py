@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .. import identity
 from ..diffusion.precision import widest
 from ..diffusion.quadrature import predict
 from ..diffusion.sampling import reconstruct
-from ..diffusion.schedule import whole
+from ..diffusion.schedule import Schedule, whole
 from ..errors import Array, finite_vector, numbers
 from ..estimate import Estimate
 from ..problems import Moments, Problem
@@ -36,23 +36,39 @@ class Return(identity.Options):
     """When an image counts as given back.
 
     Attributes:
-        noise_to: timestep that it is noised to; steps: of DDIM over the whole schedule, of which
-            those below that timestep lead back.
+        noise_to: timestep that it is noised to; by default two fifths of the way to noise.
+        steps: of DDIM over the whole schedule, of which those below that timestep lead back; fewer
+            where the schedule has fewer.
         within: root mean square, over its numbers, up to which what comes back is the image.
         draws: chains from each image, for one reading.
     """
 
-    noise_to: int = 400
+    noise_to: int | None = None
     within: float = 0.25
     draws: int = 256
     steps: int = 25
 
     def __post_init__(self) -> None:
-        whole("noise_to", self.noise_to, 1)
+        if self.noise_to is not None:
+            whole("noise_to", self.noise_to, 1)
         whole("draws", self.draws, 2)
         whole("steps", self.steps, 1)
         if not 0 < self.within < float("inf"):
             raise ValueError(f"within must be positive; got {self.within!r}")
+
+    def level(self, schedule: Schedule) -> int:
+        """The timestep that an image is noised to.
+
+        Raises:
+            ValueError: noise_to lies beyond the schedule.
+        """
+        last = len(schedule) - 1
+        level = max(1, 2 * len(schedule) // 5) if self.noise_to is None else self.noise_to
+        if level > last:
+            raise ValueError(
+                f"noise_to must lie between 1 and {last}, the model's timesteps; got {level}"
+            )
+        return level
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +127,7 @@ class Returns(Moments):
         if (thresholds is None) == (relative is None):
             raise ValueError("give either thresholds= or relative=, not both or neither")
         how = Return(**options)
+        how = replace(how, noise_to=how.level(retain.schedule))
         for i, x in enumerate(images):
             retain.require_samples(f"images[{i}]", x[None])
         self.images = torch.stack([x.to(retain.device, retain.dtype) for x in images])
@@ -165,8 +182,9 @@ def shares(
 ) -> list[Estimate]:
     """The share of noised copies of each image that the model gives back."""
     n, found = draws or how.draws, []
+    t, steps = how.level(model.schedule), min(how.steps, len(model.schedule))
     for i, x in enumerate(images):
-        back = reconstruct(model, x, how.noise_to, n=n, steps=how.steps, seed=seed * 1000 + i)
+        back = reconstruct(model, x, t, n=n, steps=steps, seed=seed * 1000 + i)
         share = float(Near(x, how.within)(back).mean())
         # Never 0: of none among n, one may have been missed.
         found.append(Estimate(share, max(share * (1 - share), 1 / n) ** 0.5 / n**0.5))
@@ -239,11 +257,12 @@ class LeaveOut(Lagrangian):
         model shows is what has to go. Of noised copies, D's mean posterior of the image is a share.
         """
         how: Any = self.problem.options
+        level = how.level(self.retain.schedule)
         found = torch.zeros(len(self.images), dtype=torch.float64)
         generator = torch.Generator().manual_seed(0)
         for i, x in enumerate(self.images):
             noise = torch.randn((how.draws, *x.shape), generator=generator).to(x)
-            t = torch.full((how.draws,), how.noise_to, device=x.device)
+            t = torch.full((how.draws,), level, device=x.device)
             scores = self.scores(self.retain.schedule.noised(x.expand_as(noise), t, noise), t)
             near = self.near[:, i].bool()
             log_odds = scores[:, near].logsumexp(1) - scores[:, ~near].logsumexp(1)

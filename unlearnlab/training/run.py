@@ -113,10 +113,9 @@ def judged(problem: Problem, evaluation: Evaluation) -> Status:
     Each must hold within 5 % of its threshold or two standard errors, and be known to 10 % of it.
     """
     missed = problem.shortfalls(evaluation.constraints)
-    doubts, errors = _doubts(problem, evaluation), np.asarray(evaluation.constraints_stderr)
-    slack = np.maximum(MISSED * sizes(problem), 2 * errors)
-    if (missed > slack).any():
-        i = int(np.argmax(missed - slack))
+    doubts, allowed = _doubts(problem, evaluation), slack(problem, evaluation)
+    if (missed > allowed).any():
+        i = int(np.argmax(missed - allowed))
         return Status(
             "violated",
             f"the student's own samples miss constraint {i} by {missed[i]:.3g}, whatever training "
@@ -130,6 +129,12 @@ def judged(problem: Problem, evaluation: Evaluation) -> Status:
             f"{doubts[i]:.0%} of its threshold",
         )
     return Status("converged", "the constraints hold on the student's own samples")
+
+
+def slack(problem: Problem, evaluation: Evaluation) -> Array:
+    """(m,) how far a constraint may miss its threshold and count as met."""
+    errors = np.asarray(evaluation.constraints_stderr)
+    return np.maximum(MISSED * sizes(problem), 2 * errors)
 
 
 def _doubts(problem: Problem, evaluation: Evaluation) -> Array:
