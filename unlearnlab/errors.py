@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import singledispatch
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,16 @@ def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) ->
     if not np.isfinite(vector).all():
         raise ValueError(f"{name} must be finite; got {vector.tolist()}")
     return vector
+
+
+def real(name: str, value: Any) -> float:
+    """`value` as a finite number; text is none, even where it reads as one."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a number; got {value!r}{hint}")
+    if not np.isfinite(float(value)):
+        raise ValueError(f"{name} must be finite; got {value!r}")
+    return float(value)
 
 
 def multiplier_vector(multipliers: ArrayLike, size: int) -> Array:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,16 @@ from .. import baselines
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from ..training.denoising import DataObjective
 from ..training.finetune import BATCH, METHODS
+from ..training.gate import Gate
+from ..training.log_variance import LogVariance
 from ..training.objective import primal_dual
 from ..training.reverse_kl import DualOnlyObjective
+from ..training.settings import Settings, split_options
 from ..training.tilt import Tilted
+from . import fields
+from .fields import Check
+from .prompt_file import read_prompts
+from .reading import read_yaml
 
 PROBLEMS: dict[str, type[Problem]] = {
     "reverse-kl": ReverseKL,
@@ -25,10 +30,53 @@ PROBLEMS: dict[str, type[Problem]] = {
     "likelihood": Likelihood,
 }
 BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
-OTHERS: dict[str, Any] = {"tilt": Tilted, "dual-only": DualOnlyObjective, **BASELINES}
+OTHERS: dict[str, Any] = {
+    "gate": Gate,
+    "log-variance": LogVariance,
+    "tilt": Tilted,
+    "dual-only": DualOnlyObjective,
+    **BASELINES,
+}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-ROLES = ("retain", "forget", "unrelated")
 CONFIGS = Path(__file__).parent / "configs"
+CHECKS: dict[str, Check] = {
+    "model": fields.text,
+    "problem": fields.among(PROBLEMS),
+    "out": fields.text,
+    "retain": fields.text,
+    "forget": fields.texts,
+    "unrelated": fields.texts,
+    "prompts": fields.optional(fields.text),
+    "thresholds": fields.optional(fields.numbers),
+    "relative": fields.optional(fields.numbers),
+    "statistic": fields.among(("ratio", "density")),
+    "temperature": fields.either("dim", fields.positive),
+    "cap": fields.optional(fields.positive),
+    "reference": fields.optional(fields.text),
+    "method": fields.among([*METHODS, *BASELINES]),
+    "rank": fields.whole(1),
+    "guidance": fields.not_negative,
+    "sample_guidance": fields.not_negative,
+    "sample_steps": fields.whole(1),
+    "samples": fields.whole(1),
+    "dtype": fields.among(DTYPES),
+    "seed": fields.whole(0),
+    "tracker": fields.optional(fields.text),
+    "grid_every": fields.whole(0),
+    "options": fields.mapping,
+}
+OF_FINETUNE: dict[str, Check] = {
+    "steps": fields.whole(1),
+    "batch": fields.whole(1),
+    "lr": fields.positive,
+    "dual_lr": fields.optional(fields.not_negative),
+    "multipliers": fields.optional(fields.numbers),
+    "until": fields.optional(fields.among(["met"])),
+    "sampler": fields.optional(fields.among(["ddim", "ddpm"])),
+    "sampling_steps": fields.whole(1),
+    "evaluate": fields.switch,
+    "progress": fields.optional(fields.switch),
+}
 
 
 @dataclass
@@ -78,33 +126,75 @@ class Config:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, check in CHECKS.items():
+            setattr(self, name, check(name, getattr(self, name)))
         if self.prompts is not None:
             self._read(Path(self.prompts))
         if not self.retain or not self.forget:
             raise ValueError("a run needs a prompt to retain and at least one to forget")
-        _one_of("problem", self.problem, PROBLEMS)
-        _one_of("method", self.method, [*METHODS, *BASELINES])
-        _one_of("dtype", self.dtype, DTYPES)
-        own = {one.name for one in fields(PROBLEMS[self.problem].Options)}
-        for name, given in (("reference", self.reference), ("cap", self.cap)):
-            if given is not None and "cap" not in own:
-                raise ValueError(f"{name} is of problem likelihood; {self.problem} has none")
+        self._require_prompts()
+        self._require_problem()
+        self.options = self._checked_options()
 
     def _read(self, path: Path) -> None:
         """Take the prompts from a CSV file."""
-        if not path.is_file():
-            raise FileNotFoundError(f"prompts {str(path)!r} is no file")
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or {"role", "prompt"} - rows[0].keys():
-            raise ValueError(f"{path} must have columns role and prompt, and rows")
-        for line, row in enumerate(rows, 2):
-            _one_of(f"role in line {line} of {path}", row["role"], ROLES)
-        found = {role: [r["prompt"] for r in rows if r["role"] == role] for role in ROLES}
+        if self.retain or self.forget or self.unrelated:
+            raise ValueError("give prompts in a file, or retain, forget and unrelated; not both")
+        found = read_prompts(path)
         if len(found["retain"]) != 1:
             raise ValueError(f"{path} must have one row to retain; it has {len(found['retain'])}")
         self.retain, self.forget = found["retain"][0], found["forget"]
         self.unrelated = found["unrelated"]
+
+    def _require_prompts(self) -> None:
+        """Refuse a prompt to forget that is empty, given twice, or the one to retain."""
+        for i, prompt in enumerate(self.forget):
+            if not prompt:
+                raise ValueError(f"forget[{i}] is empty: name what to forget")
+            if prompt in (self.retain, *self.forget[:i]):
+                what = "the prompt to retain" if prompt == self.retain else "there twice"
+                raise ValueError(f"forget[{i}] is {what}; got {prompt!r}")
+
+    def _require_problem(self) -> None:
+        """Refuse thresholds that do not fit the prompts, and options of another problem."""
+        if (self.thresholds is None) == (self.relative is None):
+            raise ValueError("give either thresholds or relative, not both or neither")
+        for name in ("thresholds", "relative"):
+            given, count = getattr(self, name), len(self.forget)
+            if isinstance(given, list) and len(given) != count:
+                raise ValueError(
+                    f"{name} must be one number, or one for each of {count} prompts to forget; "
+                    f"got {given}"
+                )
+        own = {one.name for one in dataclasses.fields(PROBLEMS[self.problem].Options)}
+        usual = {one.name: one.default for one in dataclasses.fields(self)}
+        for name in ("reference", "cap", "statistic", "temperature"):
+            if getattr(self, name) != usual[name] and "cap" not in own:
+                raise ValueError(f"{name} is of problem likelihood; {self.problem} has none")
+        if self.reference is not None and self.statistic != "ratio":
+            raise ValueError(f"reference is of statistic ratio; {self.statistic} has none")
+
+    def _checked_options(self) -> dict[str, Any]:
+        """The options, each of the kind that `finetune`, its settings and the method take."""
+        own = [*dataclasses.fields(Settings), *dataclasses.fields(self.goal.Options)]
+        checks = {one.name: fields.typed(one.type) for one in own}
+        del checks["seeds"]
+        checks.pop("data", None)  # samples, which a file of settings cannot hold
+        checks |= OF_FINETUNE
+        for name in self.options:
+            fields.one_of("option", name, checks)
+        options = {
+            name: checks[name](f"options: {name}", value) for name, value in self.options.items()
+        }
+        more = {name: value for name, value in options.items() if name not in OF_FINETUNE}
+        if "sampling_steps" in options and hasattr(self.goal.Options, "sampling_steps"):
+            more["sampling_steps"] = options["sampling_steps"]
+        try:
+            settings, _ = split_options(more, self.goal.Options)
+            Settings(options.get("steps", 1), options.get("lr", 1e-3), [self.seed], **settings)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"options: {error}") from None
+        return options
 
     @classmethod
     def load(cls, name: str | Path, **changes: Any) -> Config:
@@ -114,31 +204,33 @@ class Config:
             changes: values in the place of the file's; None for none.
 
         Raises:
-            FileNotFoundError: no such file, and none of this name ships.
-            ValueError: not YAML, an unknown key, or a value that is not known.
+            FileNotFoundError: no such file, and none of this name ships; or no file of prompts.
+            ValueError: not YAML, an unknown key, or a value that is not known or of another kind;
+                it names the file and the field.
         """
-        import yaml  # type: ignore[import-untyped]
-
         path = _file(name)
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"config {str(path)!r} is not YAML ({error})") from None
-        if not isinstance(given, Mapping):
-            raise ValueError(f"config {str(path)!r} must hold keys and values")
+        given = read_yaml(path)
         given = {**given, **{key: value for key, value in changes.items() if value is not None}}
-        known = [one.name for one in fields(cls)]
+        known = [one.name for one in dataclasses.fields(cls)]
         for key in given:
-            _one_of(f"key in {path}", key, known)
+            fields.one_of(f"key in {path}", key, known)
         missing = [name for name in ("model", "problem", "out") if name not in given]
         if missing:
             raise ValueError(f"config {str(path)!r} lacks {', '.join(missing)}")
-        return cls(**given)
+        try:
+            return cls(**given)
+        except ValueError as error:
+            raise ValueError(f"config {str(path)!r}: {error}") from None
+
+    @property
+    def goal(self) -> Any:
+        """The class of what is trained on."""
+        return OTHERS.get(self.method) or primal_dual(PROBLEMS[self.problem])
 
     @property
     def rows(self) -> int:
         """Of the student's call in a training step: some objectives stack several batches."""
-        goal: Any = OTHERS.get(self.method) or primal_dual(PROBLEMS[self.problem])
+        goal = self.goal
         batch = self.options.get("batch", BATCH)
         if not issubclass(goal, DataObjective):
             return batch
@@ -147,7 +239,7 @@ class Config:
     def made(self, retain: Any, forget: list[Any], reference: Any = None) -> Problem:
         """The problem, on models."""
         kind: Any = PROBLEMS[self.problem]
-        own = [one.name for one in fields(kind.Options) if hasattr(self, one.name)]
+        own = [one.name for one in dataclasses.fields(kind.Options) if hasattr(self, one.name)]
         more = {name: getattr(self, name) for name in own}
         if reference is not None:
             more["reference"] = reference
@@ -169,10 +261,3 @@ def _file(name: str | Path) -> Path:
             f"{', '.join(shipped())}"
         )
     return CONFIGS / f"{name}.yaml"
-
-
-def _one_of(name: str, value: Any, known: Any) -> None:
-    if value not in list(known):
-        close = difflib.get_close_matches(str(value), list(known), 1)
-        guess = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}{guess}")

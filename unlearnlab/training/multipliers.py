@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ..diffusion.precision import widest
-from ..errors import Array, finite_vector
+from ..errors import Array, finite_vector, real
 from ..problems import Problem
 from . import checkpoint
 from .objective import Measured
@@ -133,7 +133,7 @@ def _dual(
     weights: nn.Parameter, dual_lr: float, make: MakeOptimizer | None
 ) -> torch.optim.Optimizer | None:
     if make is None:
-        if not dual_lr >= 0:
+        if real("dual_lr", dual_lr) < 0:
             raise ValueError(f"dual_lr must not be negative; got {dual_lr!r}")
         return torch.optim.SGD([weights], lr=dual_lr, maximize=True) if dual_lr else None
     optimizer = make([weights])

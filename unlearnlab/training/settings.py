@@ -11,6 +11,7 @@ import torch
 
 from .. import identity
 from ..diffusion.schedule import whole
+from ..errors import real
 
 
 @dataclass
@@ -47,11 +48,11 @@ class Settings:
         if self.primal_steps is not None:
             whole("primal_steps", self.primal_steps, 1)
         for name, low, high in (("average", 0.0, 1.0), ("warmup", 0.0, 1.0)):
-            if not low <= getattr(self, name) < high:
+            if not low <= real(name, getattr(self, name)) < high:
                 raise ValueError(f"{name} must lie in [{low}, {high}); got {getattr(self, name)!r}")
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if (value is not None or name == "lr") and not real(name, value) > 0:
                 raise ValueError(f"{name} must be positive and finite; got {value!r}")
 
 

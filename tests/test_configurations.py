@@ -1,0 +1,180 @@
+"""Configurations as people write them: the right values, or an error that names the field."""
+
+import re
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import unlearnlab as ul
+from unlearnlab.stable_diffusion.config import CHECKS, Config
+from unlearnlab.training.multipliers import Multipliers
+from unlearnlab.training.settings import Settings
+
+GOOD = """
+model: tiny
+problem: likelihood
+retain: a cowboy
+forget: [a horse, a cactus]
+relative: 0.2
+out: runs/cowboy
+options: {steps: 3, batch: 4}
+"""
+OPTIONS = "options: {steps: 3, batch: 4}"
+
+
+def written(folder, text):
+    path = folder / "run.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "value"),
+    [
+        (("[a horse, a cactus]", "a horse"), "forget", ["a horse"]),
+        (("[a horse, a cactus]", "\n- a horse\n- ' a cactus '"), "forget", ["a horse", "a cactus"]),
+        (("out:", "unrelated: a tree\nout:"), "unrelated", ["a tree"]),
+        (("0.2", "2e-1"), "relative", 0.2),
+        (("0.2", "[1e-1, .2]"), "relative", [0.1, 0.2]),
+        (("out:", "samples: 1e1\nout:"), "samples", 10),
+        (("out:", "cap: 1e3\nout:"), "cap", 1000.0),
+        (("out:", "temperature: 2\nout:"), "temperature", 2.0),
+        (("a cowboy", "|\n  a cowboy"), "retain", "a cowboy"),
+        (("a cowboy", "'2024'"), "retain", "2024"),
+        ((OPTIONS, "options: {lr: 1e-4}"), "options", {"lr": 1e-4}),
+        (
+            (OPTIONS, "options: {dual_lr: 5e3, clip: null}"),
+            "options",
+            {"dual_lr": 5e3, "clip": None},
+        ),
+        ((OPTIONS, "options: {sampling_steps: 1e1}"), "options", {"sampling_steps": 10}),
+        (("out:", "method: gate\nout:"), "method", "gate"),
+    ],
+)
+def test_values_are_read_as_they_are_meant(tmp_path, change, name, value):
+    text = GOOD.replace(*change)
+    assert text != GOOD
+    found = getattr(Config.load(written(tmp_path, text)), name)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_that_say_what_they_are(tmp_path, coding):
+    text = GOOD.replace("a cowboy", "a café").encode(coding)
+    assert Config.load(written(tmp_path, text)).retain == "a café"
+
+
+REFUSED = [
+    (("a cowboy", "no"), "retain must be text; got False"),
+    (("a cowboy", "2024"), "retain must be text; got 2024.*in quotes"),
+    (("a cowboy", "2024-01-01"), "retain must be text"),
+    (("a cowboy", ""), "retain must be text; got None"),
+    (("a cowboy", "[a cowboy]"), r"retain must be text; got \['a cowboy'\]"),
+    (("a cowboy", '"  "'), "needs a prompt to retain"),
+    (("a cowboy", '"a\\nb"'), "retain must be one line"),
+    (("a cowboy", '"a\\0b"'), "retain must be one line"),
+    (("[a horse, a cactus]", "[a horse, no]"), r"forget\[1\] must be text; got False"),
+    (("[a horse, a cactus]", "{a horse: 1}"), "forget must be a text or a list"),
+    (("[a horse, a cactus]", "[]"), "at least one to forget"),
+    (("[a horse, a cactus]", "[a horse, '']"), r"forget\[1\] is empty"),
+    (("[a horse, a cactus]", "[a horse, a horse]"), r"forget\[1\] is there twice"),
+    (("[a horse, a cactus]", "a cowboy"), r"forget\[0\] is the prompt to retain"),
+    (("relative: 0.2", "relative: [0.2]"), "relative must be one number, or one for each of 2"),
+    (("relative: 0.2", "relative: -0.2"), "relative must not be negative; got -0.2"),
+    (("relative: 0.2", "relative: much"), "relative must be a finite number; got 'much'"),
+    (("relative: 0.2", "relative: .nan"), "relative must be a finite number; got nan"),
+    (("relative: 0.2", "relative: yes"), "relative must be a finite number; got True"),
+    (("relative: 0.2", "relative: 0.2\nthresholds: 1"), "give either thresholds or relative"),
+    (("relative: 0.2\n", ""), "give either thresholds or relative"),
+    (("out:", "samples: 0\nout:"), "samples must be a whole number of at least 1; got 0"),
+    (("out:", "samples: 2.5\nout:"), "samples must be a whole number of at least 1; got 2.5"),
+    (("out:", "samples: many\nout:"), "samples must be a finite number; got 'many'"),
+    (("out:", "sample_steps: -1\nout:"), "sample_steps must be a whole number"),
+    (("out:", "sample_guidance: .inf\nout:"), "sample_guidance must be a finite number"),
+    (("out:", "guidance: -1\nout:"), "guidance must not be negative; got -1"),
+    (("out:", "rank: 0\nout:"), "rank must be a whole number of at least 1; got 0"),
+    (("out:", "seed: x\nout:"), "seed must be a finite number; got 'x'"),
+    (("out:", "grid_every: -5\nout:"), "grid_every must be a whole number of at least 0"),
+    (("out:", "cap: 0\nout:"), "cap must be positive; got 0"),
+    (("out:", "temperature: dimension\nout:"), "temperature must be a finite number"),
+    (("out:", "statistic: ratios\nout:"), "statistic must be one of .*did you mean 'ratio'"),
+    (("out:", "statistic: density\nreference: a\nout:"), "reference is of statistic ratio"),
+    (("likelihood", "reverse-kl\ntemperature: 2"), "temperature is of problem likelihood"),
+    (("out:", "method: primal\nout:"), "method must be one of .*did you mean 'primal-dual'"),
+    (("out:", "dtype: float32\ndtype: float16\nout:"), "has 'dtype' again in line 8"),
+    (("model: tiny", "model: 3"), "model must be text; got 3"),
+    (("out: runs/cowboy", "out: 3"), "out must be text; got 3"),
+    (("out:", "prompts: p.csv\nout:"), "prompts in a file, or retain, forget and unrelated"),
+    (("out:", "1: 2\nout:"), "key in .*; got 1"),
+    ((OPTIONS, "options: [1]"), r"options must hold keys and values; got \[1\]"),
+    ((OPTIONS, "options:"), "options must hold keys and values; got None"),
+    ((OPTIONS, "options: {step: 3}"), "option must be .*got 'step'; did you mean 'steps'"),
+    ((OPTIONS, "options: {lr: fast}"), "options: lr must be a finite number; got 'fast'"),
+    ((OPTIONS, "options: {lr: 0}"), "options: lr must be positive; got 0"),
+    ((OPTIONS, "options: {lr: null}"), "options: lr must be a finite number; got None"),
+    ((OPTIONS, "options: {steps: 0}"), "options: steps must be a whole number of at least 1"),
+    ((OPTIONS, "options: {batch: 1.5}"), "options: batch must be a whole number"),
+    ((OPTIONS, "options: {average: 1}"), r"options: average must lie in \[0.0, 1.0\)"),
+    ((OPTIONS, "options: {accumulation: 0}"), "options: accumulation must be a whole number"),
+    ((OPTIONS, "options: {evaluate: 'no'}"), "options: evaluate must be true or false"),
+    ((OPTIONS, "options: {sampler: euler}"), "options: sampler must be one of ddim, ddpm"),
+    ((OPTIONS, "options: {sampling_steps: 1}"), "options: sampling_steps must be a whole number"),
+    ((OPTIONS, "options: {seed: 3}"), "option must be one of .*; got 'seed'"),
+    ((OPTIONS, "options: {data: 3}"), "option must be one of .*; got 'data'"),
+    ((GOOD, "[" * 5000), "is not YAML"),
+    ((GOOD, "a\x00b"), "is not YAML"),
+    ((GOOD, b"model: caf\xe9"), "line 1 of .*run.yaml is not UTF-8: it has the byte 0xe9"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_values_that_are_refused(tmp_path, change, message):
+    text = change[1] if change[0] == GOOD else GOOD.replace(*change)
+    assert text != GOOD
+    with pytest.raises(ValueError, match=message) as caught:
+        Config.load(written(tmp_path, text))
+    assert "run.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lr", "clip", "average", "warmup"])
+def test_a_setting_that_is_text_is_named(name):
+    with pytest.raises(TypeError, match=rf"{name} must be a number; got '1e-4' \(YAML reads 1e-4"):
+        Settings(**{"steps": 10, "lr": 1e-3, "seeds": [0]} | {name: "1e-4"})
+    with pytest.raises(ValueError, match=f"{name} must be finite; got nan"):
+        Settings(**{"steps": 10, "lr": 1e-3, "seeds": [0]} | {name: float("nan")})
+
+
+def test_a_dual_rate_that_is_text_is_named():
+    q, q1 = (ul.GaussianMixture([1], [mean], [1]).diffused() for mean in (0, 1))
+    problem = ul.ReverseKL(q, [q1], [1.0])
+    with pytest.raises(TypeError, match="dual_lr must be a number; got '1e-4'"):
+        Multipliers([problem], problem.thresholds[None], torch.device("cpu"), dual_lr="1e-4")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(sorted(CHECKS)), value=ANYTHING)
+def test_any_value_of_any_field_is_read_or_refused_by_name(tmp_path_factory, name, value):
+    """What is taken is of the kind that the class promises, and taken again as it is."""
+    folder = tmp_path_factory.getbasetemp()
+    given_ = yaml.safe_load(GOOD) | {name: value}
+    path = written(folder, yaml.safe_dump(given_, allow_unicode=True))
+    try:
+        config = Config.load(path)
+    except (ValueError, FileNotFoundError) as error:
+        said = str(error)
+        assert "run.yaml" in said and name.removesuffix("s") in said
+        return
+    again = {one: getattr(config, one) for one in CHECKS}
+    assert Config(**again) == config
+    assert re.fullmatch("str|list|int|float|dict|NoneType", type(getattr(config, name)).__name__)
+    assert all(isinstance(one, str) and one for one in config.forget) and config.samples >= 1

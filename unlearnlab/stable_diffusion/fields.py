@@ -1,0 +1,136 @@
+"""The values that a configuration may hold: each check returns the value, or says what is wrong.
+
+YAML 1.1 has traps: `1e-4` is text, `no` is false, and one prompt where a list belongs is as good a
+sequence as any. A check is called with the field's name and its value, and raises a `ValueError`
+that names both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Check = Callable[[str, Any], Any]
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> Any:
+    """A known name; else the nearest one is suggested."""
+    names = list(known)
+    if value not in names:
+        close = difflib.get_close_matches(str(value), names, 1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}{guess}")
+    return value
+
+
+def among(known: Iterable[str]) -> Check:
+    """A check for one of the known names."""
+    return lambda name, value: one_of(name, value, known)
+
+
+def text(name: str, value: Any) -> str:
+    """Text on one line, without the space around it."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{name} must be text; got {value!r}: put what reads as a number, a date or yes and no "
+            "in quotes"
+        )
+    found = value.strip()
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in found):
+        raise ValueError(f"{name} must be one line of text; got {value!r}")
+    return found
+
+
+def texts(name: str, value: Any) -> list[str]:
+    """A list of texts; one text is a list of one."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} must be a text or a list of texts; got {value!r}")
+    return [text(f"{name}[{i}]", one) for i, one in enumerate(value)]
+
+
+def switch(name: str, value: Any) -> bool:
+    """On or off, as YAML writes it: true, false, on, off, yes, no without quotes."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, without quotes; got {value!r}")
+    return value
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number; text that reads as one is one, for to YAML 1.1 `1e-4` is text."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        found = float(value)
+        if not math.isfinite(found):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} must be a finite number; got {value!r}") from None
+    return found
+
+
+def whole(least: int) -> Check:
+    """A check for a whole number of at least `least`."""
+
+    def check(name: str, value: Any) -> int:
+        found = number(name, value)
+        if found != int(found) or found < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+        return int(found)
+
+    return check
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number above 0."""
+    found = number(name, value)
+    if not found > 0:
+        raise ValueError(f"{name} must be positive; got {value!r}")
+    return found
+
+
+def not_negative(name: str, value: Any) -> float:
+    """A finite number of at least 0."""
+    found = number(name, value)
+    if found < 0:
+        raise ValueError(f"{name} must not be negative; got {value!r}")
+    return found
+
+
+def numbers(name: str, value: Any) -> float | list[float]:
+    """A number of at least 0, or a list of them."""
+    if not isinstance(value, list | tuple):
+        return not_negative(name, value)
+    return [not_negative(f"{name}[{i}]", one) for i, one in enumerate(value)]
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """Keys and values."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must hold keys and values; got {value!r}")
+    return {text(f"key in {name}", key): one for key, one in value.items()}
+
+
+def optional(check: Check) -> Check:
+    """A check that lets None pass."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def either(word: str, check: Check) -> Check:
+    """A check that lets one word pass."""
+    return lambda name, value: word if value == word else check(name, value)
+
+
+def typed(annotation: Any) -> Check:
+    """The check for what a dataclass says of a field: int, float or bool, and None beside them."""
+    kinds = [part.strip() for part in str(annotation).split("|")]
+    known: dict[str, Check] = {"int": whole(0), "float": number, "bool": switch, "str": text}
+    check = known.get(kinds[0], lambda name, value: value)
+    return optional(check) if "None" in kinds else check
