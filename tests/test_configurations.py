@@ -143,7 +143,7 @@ def test_values_that_are_refused(tmp_path, change, message):
 def test_a_setting_that_is_text_is_named(name):
     with pytest.raises(TypeError, match=rf"{name} must be a number; got '1e-4' \(YAML reads 1e-4"):
         Settings(**{"steps": 10, "lr": 1e-3, "seeds": [0]} | {name: "1e-4"})
-    with pytest.raises(ValueError, match=f"{name} must be finite; got nan"):
+    with pytest.raises(ValueError, match=f"{name} must .*got nan"):
         Settings(**{"steps": 10, "lr": 1e-3, "seeds": [0]} | {name: float("nan")})
 
 

@@ -63,12 +63,10 @@ def finite_vector(name: str, value: ArrayLike | None, size: int, *, per: str) ->
 
 
 def real(name: str, value: Any) -> float:
-    """`value` as a finite number; text is none, even where it reads as one."""
+    """`value` as a number; text is none, even where it reads as one."""
     if isinstance(value, bool) or not isinstance(value, Real):
         hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
         raise TypeError(f"{name} must be a number; got {value!r}{hint}")
-    if not np.isfinite(float(value)):
-        raise ValueError(f"{name} must be finite; got {value!r}")
     return float(value)
 
 

@@ -67,7 +67,7 @@ CHECKS: dict[str, Check] = {
 }
 OF_FINETUNE: dict[str, Check] = {
     "steps": fields.whole(1),
-    "batch": fields.whole(1),
+    "batch": fields.whole(2),
     "lr": fields.positive,
     "dual_lr": fields.optional(fields.not_negative),
     "multipliers": fields.optional(fields.numbers),

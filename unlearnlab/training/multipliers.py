@@ -133,8 +133,8 @@ def _dual(
     weights: nn.Parameter, dual_lr: float, make: MakeOptimizer | None
 ) -> torch.optim.Optimizer | None:
     if make is None:
-        if real("dual_lr", dual_lr) < 0:
-            raise ValueError(f"dual_lr must not be negative; got {dual_lr!r}")
+        if not 0 <= real("dual_lr", dual_lr) < float("inf"):
+            raise ValueError(f"dual_lr must not be negative or infinite; got {dual_lr!r}")
         return torch.optim.SGD([weights], lr=dual_lr, maximize=True) if dual_lr else None
     optimizer = make([weights])
     if not all(group.get("maximize") for group in optimizer.param_groups):

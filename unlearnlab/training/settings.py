@@ -52,7 +52,7 @@ class Settings:
                 raise ValueError(f"{name} must lie in [{low}, {high}); got {getattr(self, name)!r}")
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            if (value is not None or name == "lr") and not real(name, value) > 0:
+            if (value is not None or name == "lr") and not 0 < real(name, value) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite; got {value!r}")
 
 
