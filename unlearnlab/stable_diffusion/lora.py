@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..diffusion.schedule import whole
+from . import adapters, lora_file
 from .prompt import Prompt
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 CROSS = "attn2"  # the attention to the text
-FILE = "pytorch_lora_weights.safetensors"
 
 
 class LoRA(Prompt, nn.Module):
@@ -28,7 +27,8 @@ class LoRA(Prompt, nn.Module):
 
     The weights W are shared with the pipeline and never change; A (r, in) is random and B (out, r)
     zero at first, so the student begins as the pipeline. Both are float32, whatever W is: steps of
-    an optimiser are lost to the rounding of half precision.
+    an optimiser are lost to the rounding of half precision. Adapters that the pipeline carries stay
+    active, and are not trained.
 
     Args:
         source: the pipeline.
@@ -36,6 +36,12 @@ class LoRA(Prompt, nn.Module):
         targets: layers of the cross-attention, by the end of their names.
         text: the prompt it draws; by default the one of the problem it is trained on.
         seed: of A.
+
+    Attributes:
+        adapter: what peft calls the change.
+
+    Raises:
+        ValueError: a pipeline whose adapters are fused or switched off.
     """
 
     def __init__(
@@ -48,10 +54,13 @@ class LoRA(Prompt, nn.Module):
         guidance: float = 1.0,
         seed: int = 0,
         unet: Any = None,
+        adapter: str | None = None,
     ):
         nn.Module.__init__(self)
+        self.adapter = adapter or adapters.free_name(*_networks(source))
         if unet is None:
-            unet = _adapted(source.pipeline.unet, whole("rank", rank, 1), targets, seed)
+            rank = whole("rank", rank, 1)
+            unet = _adapted(source.pipeline.unet, rank, targets, seed, self.adapter)
         Prompt.__init__(self, source, text or "", guidance=guidance, unet=unet)
         self.bound = text is not None
 
@@ -64,7 +73,8 @@ class LoRA(Prompt, nn.Module):
 
     def prompt(self, text: str, *, guidance: float = 1.0) -> LoRA:
         """The same UNet at another prompt; parameters are shared."""
-        return LoRA(self.source, text=text, guidance=guidance, unet=self.unet)
+        how: dict[str, Any] = {"unet": self.unet, "adapter": self.adapter}
+        return LoRA(self.source, text=text, guidance=guidance, **how)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """ε̂, as torch modules are called."""
@@ -74,93 +84,94 @@ class LoRA(Prompt, nn.Module):
         """A copy with parameters of its own to train; the pipeline's weights stay shared."""
         pupil = copy.copy(self)
         pupil._modules = dict(self._modules)
-        pupil.unet = _trainable(_shared(self.unet))
+        beside = [name for name in adapters.active(self.unet) if name != self.adapter]
+        network = adapters.shared(self.unet, self.adapter)
+        pupil.unet = adapters.trainable(network, self.adapter, beside)
         return pupil
 
     @property
     def pipeline(self) -> Any:
         """A stock pipeline that draws with this UNet; the other parts are the source's."""
-        stock = self.source.pipeline
-        made = type(stock)(
-            **stock.components | {"unet": self.unet},
-            requires_safety_checker=stock.config.requires_safety_checker,
-        )
-        made.set_progress_bar_config(disable=True)
-        return made
+        return self.source.assembled(unet=self.unet)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write `pytorch_lora_weights.safetensors`, as diffusers' `load_lora_weights` reads it."""
-        from peft import get_peft_model_state_dict
+    def save(self, folder: str | os.PathLike[str], format: str = "diffusers") -> None:
+        """Write the student as it draws, its scale included.
 
-        kind = type(self.source.pipeline)
-        kind.save_lora_weights(
-            Path(folder),
-            unet_lora_layers=get_peft_model_state_dict(self.unet),
-            safe_serialization=True,
-        )
+        Args:
+            folder: made where there is none; no file in it is ever half written.
+            format: "diffusers", `pytorch_lora_weights.safetensors`, as `load_lora_weights` reads
+                it; "kohya", `lora_kohya.safetensors`, as A1111, ComfyUI and kohya's scripts read
+                it; "merged", a whole pipeline with the change, and any other adapter, in its
+                weights, in a folder that holds nothing yet.
+
+        Raises:
+            ValueError: another format, or a folder that holds something.
+        """
+        names = {"unet": self.adapter}
+        if self.adapter in getattr(self.source.pipeline.text_encoder, "peft_config", {}):
+            names["text_encoder"] = self.adapter
+        lora_file.write(self.pipeline, names, Path(folder), format)
 
     @classmethod
     def load(
         cls, source: TextToImage, folder: str | os.PathLike[str], *, text: str | None = None
     ) -> LoRA:
         """A student from its file; see `TextToImage.load_lora`."""
-        from peft import set_peft_model_state_dict
-
-        path = Path(folder) / FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"folder {str(folder)!r} holds no {FILE}")
-        unet, tensors = _shared(source.pipeline.unet), load_file(path)
-        try:
-            unet.load_lora_adapter(tensors, prefix="unet", adapter_name="default")
-        except (RuntimeError, ValueError, KeyError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise ValueError(f"{path} is of another network than {source!r} ({line})") from None
-        if not getattr(unet, "peft_config", None):
-            raise ValueError(f"{path} is of another network than {source!r}: it changes nothing")
-        unet = _trainable(unet)
-        exact = {name.removeprefix("unet."): tensor for name, tensor in tensors.items()}
-        set_peft_model_state_dict(unet, exact)  # again: diffusers rounds to the dtype of W
-        return cls(source, text=text, unet=unet)
+        path = lora_file.found_at(folder)
+        unet, encoder = _networks(source)
+        beside = adapters.active(unet)
+        adapter = adapters.free_name(*_networks(source))
+        made = source.assembled(unet=adapters.shared(unet), text_encoder=adapters.shared(encoder))
+        before = adapters.active(encoder)
+        lora_file.load_into(made, path, adapter)
+        if adapter not in getattr(made.unet, "peft_config", {}):
+            raise ValueError(f"{path} changes nothing of the UNet of {source!r}")
+        network = adapters.trainable(made.unet, adapter, beside)
+        lora_file.exact(path, network, adapter)
+        if adapter in getattr(made.text_encoder, "peft_config", {}):
+            adapters.trainable(made.text_encoder, adapter, before)
+            source = source.with_text_encoder(made.text_encoder)
+        return cls(source, text=text, unet=network, adapter=adapter)
 
     def scale(self, factor: float) -> None:
         """Set s, how much of the change is applied: 0 is the pipeline, 1 the student."""
         if not 0 <= factor < float("inf"):
             raise ValueError(f"factor must not be negative; got {factor!r}")
-        self.unet.set_adapters("default", factor)
+        for _, layer in adapters.layers(self.unet):
+            if self.adapter in layer.r:
+                layer.set_scale(self.adapter, factor)
 
     def __repr__(self) -> str:
-        size = sum(p.numel() for name, p in self.unet.named_parameters() if "lora_" in name)
+        size = sum(
+            p.numel()
+            for name, p in self.unet.named_parameters()
+            if adapters.belongs(name, self.adapter)
+        )
         return f"LoRA({self.text!r} in {self.source.name!r}, {size} parameters)"
 
 
-def _shared(unet: Any) -> Any:
-    """A copy of a UNet that shares all its tensors but the low-rank ones."""
-    kept = [p for name, p in unet.named_parameters() if "lora_" not in name]
-    return copy.deepcopy(unet, {id(t): t for t in [*kept, *unet.buffers()]})
+def _networks(source: TextToImage) -> tuple[Any, Any]:
+    """Those that can have adapters."""
+    return source.pipeline.unet, source.pipeline.text_encoder
 
 
-def _trainable(unet: Any) -> Any:
-    """The UNet, of whose parameters only the low-rank ones are trained, in float32."""
-    for name, p in unet.named_parameters():
-        if "lora_" in name:
-            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
-        p.requires_grad_("lora_" in name)
-    return unet
-
-
-def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int) -> Any:
+def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int, adapter: str) -> Any:
     """A UNet that shares all weights with the given one, and has low-rank changes besides."""
     from peft import LoraConfig
 
-    student = _shared(unet)
+    beside = adapters.active(unet)
+    student = adapters.shared(unet)
     names = [
         name
         for name, layer in unet.named_modules()
-        if CROSS in name and name.endswith(tuple(targets)) and isinstance(layer, nn.Linear)
+        if CROSS in name
+        and name.endswith(tuple(targets))
+        and isinstance(getattr(layer, "base_layer", layer), nn.Linear)
     ]
     if not names:
         raise ValueError(f"targets must name layers of the cross-attention; got {tuple(targets)}")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), adapters.beside_others():
         torch.manual_seed(seed)
-        student.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=names))
-    return _trainable(student)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
+        student.add_adapter(config, adapter)
+    return adapters.trainable(student, adapter, beside)

@@ -144,13 +144,29 @@ class TextToImage:
         return LoRA(self, rank=rank, **options)
 
     def load_lora(self, folder: str | os.PathLike[str], **options: Any) -> LoRA:
-        """A student that `LoRA.save` or diffusers wrote.
+        """A student from a LoRA file, or the folder of one, in any format that diffusers reads.
+
+        What the file changes in the text encoder is applied too, for this student alone.
 
         Raises:
-            FileNotFoundError: no `pytorch_lora_weights.safetensors` in the folder.
-            ValueError: the weights are of another network.
+            FileNotFoundError: no such file.
+            ValueError: the weights are of another network, or of a kind that is not supported.
         """
         return LoRA.load(self, folder, **options)
+
+    def assembled(self, **parts: Any) -> Any:
+        """A stock pipeline with other parts in the place of some."""
+        stock = self.pipeline
+        made = type(stock)(
+            **stock.components | parts,
+            requires_safety_checker=stock.config.requires_safety_checker,
+        )
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def with_text_encoder(self, encoder: Any) -> TextToImage:
+        """The same pipeline, but for its text encoder."""
+        return TextToImage(self.assembled(text_encoder=encoder), self.name)
 
     def states(self, text: str) -> Tensor:
         """(tokens, width) what the text encoder makes of a prompt; computed once."""

@@ -1,0 +1,193 @@
+"""LoRA files: read by diffusers' own loader, and written for others that read them.
+
+What the loader drops or guesses in silence is refused or set here: keys of networks that the
+pipeline does not have, DoRA's magnitudes, α of each layer of a kohya file.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from . import adapters
+
+FILE = "pytorch_lora_weights.safetensors"
+KOHYA = "lora_kohya.safetensors"
+PEFT = "base_model.model."  # before the names in peft's own files, whose α stands elsewhere
+FORMATS = ("diffusers", "kohya", "merged")
+PARTS = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}  # and kohya's names of them
+LETTERS = {"A": "lora_down", "B": "lora_up"}
+
+
+def found_at(place: str | os.PathLike[str]) -> Path:
+    """The file of a LoRA: itself, or the one in a folder.
+
+    Raises:
+        FileNotFoundError: none, or several of which none has the usual name.
+    """
+    path = Path(place)
+    if path.is_file():
+        return path
+    there = sorted(path.glob("*.safetensors"))
+    named = [one for one in there if one.name == FILE]
+    if len(named or there) != 1:
+        names = ", ".join(one.name for one in there) or "no .safetensors at all"
+        raise FileNotFoundError(
+            f"folder {str(place)!r} holds no {FILE}, and {names}: give the path of the file"
+        )
+    return (named or there)[0]
+
+
+def load_into(pipeline: Any, path: Path, adapter: str) -> None:
+    """Apply a LoRA file to a pipeline's UNet and text encoder, whole, under a name.
+
+    Raises:
+        ValueError: it cannot be read, or has parts that the pipeline does not; it names the file.
+    """
+    try:
+        raw = load_file(path)
+        tensors, metadata = _known(type(pipeline), path, raw)
+        for part in PARTS:
+            if any(key.startswith(f"{part}.") for key in tensors):
+                load = getattr(pipeline, f"load_lora_into_{part}")
+                told = any(key.startswith(f"{part}.") for key in metadata or {})
+                how = {"adapter_name": adapter, "metadata": metadata if told else None}
+                with adapters.beside_others():
+                    load(tensors, None, **{part: getattr(pipeline, part)}, **how)
+        _settle(pipeline, raw, tensors, adapter)
+    except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError, OSError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is of another network than the pipeline's ({line})") from None
+
+
+def _known(kind: Any, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
+    """Tensors and metadata as diffusers understands them; every name begins with a part."""
+    odd = [key for key in raw if "dora_scale" in key or "lora_magnitude_vector" in key]
+    if odd:
+        raise ValueError(f"it is a DoRA, which is not supported: {odd[0]}")
+    if any(key.startswith(PEFT) for key in raw):
+        raise ValueError(
+            "it is in peft's own format, whose alpha stands in another file; write it by "
+            "diffusers' save_lora_weights"
+        )
+    tensors, _, metadata = kind.lora_state_dict(
+        str(path), use_safetensors=True, return_lora_metadata=True
+    )
+    if not any(key.startswith(tuple(f"{part}." for part in PARTS)) for key in tensors):
+        tensors = {f"unet.{key}": tensor for key, tensor in tensors.items()}  # as `unet` saves it
+    others = [key for key in tensors if key.split(".")[0] not in PARTS]
+    if others:
+        raise ValueError(f"there is nothing to apply {others[0]} to")
+    return tensors, metadata
+
+
+def _settle(
+    pipeline: Any, raw: dict[str, Tensor], tensors: dict[str, Tensor], adapter: str
+) -> None:
+    """Refuse a file that was not applied whole; set the scale of each layer that has an α."""
+    alphas = {key: float(value) for key, value in raw.items() if key.endswith(".alpha")}
+    for part, prefix in PARTS.items():
+        own = [name for name in tensors if name.startswith(f"{part}.") and "alpha" not in name]
+        network = getattr(pipeline, part)
+        held = [n for n, _ in network.named_parameters() if adapters.belongs(n, adapter)]
+        if len(own) != len(held):
+            raise ValueError(f"of {len(own)} tensors for its {part}, {len(held)} find their layer")
+        for name, layer in adapters.layers(network):
+            plain = prefix + name.removeprefix("text_model.").replace(".", "_")
+            for key in (plain, plain.replace("lora_te_", "lora_te1_")):
+                # Not the loader's: where α differ from layer to layer, it keeps none of them.
+                alpha = alphas.pop(f"{key}.alpha", None)
+                if alpha is not None:
+                    layer.scaling[adapter] = alpha / layer.r[adapter]
+    if alphas:
+        raise ValueError(f"{next(iter(alphas))} belongs to no layer")
+
+
+def exact(path: Path, network: Any, adapter: str) -> None:
+    """Give a UNet's adapter the numbers of the file: diffusers rounds them to the dtype of W."""
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+    from peft import set_peft_model_state_dict
+
+    tensors, _ = _known(StableDiffusionPipeline, path, load_file(path))
+    own = {k.removeprefix("unet."): v for k, v in tensors.items() if k.startswith("unet.")}
+    if own and "lora_A" not in next(iter(own)):
+        own = convert_unet_state_dict_to_peft(own)
+    set_peft_model_state_dict(network, own, adapter_name=adapter)
+
+
+def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None:
+    """Write a pipeline's adapters to a folder.
+
+    Args:
+        names: of the adapter of each part.
+        form: "diffusers", `pytorch_lora_weights.safetensors`; "kohya", `lora_kohya.safetensors`,
+            as A1111, ComfyUI and kohya's scripts read it; "merged", a whole pipeline.
+
+    Raises:
+        ValueError: another form; a folder that already holds something, for "merged".
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {form!r}")
+    if form == "merged":
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{str(folder)!r} already holds something; nothing was overwritten")
+        with _staged(folder) as stage:
+            _merged(pipeline).save_pretrained(stage, safe_serialization=True)
+        return
+    found = {p: adapters.changes(getattr(pipeline, p), name) for p, name in names.items()}
+    if "text_encoder" in found:  # the name that files have, whatever this transformers calls it
+        found["text_encoder"] = {
+            f"text_model.{key.removeprefix('text_model.')}": tensor
+            for key, tensor in found["text_encoder"].items()
+        }
+    with _staged(folder) as stage:
+        if form == "diffusers":
+            layers = {f"{part}_lora_layers": tensors for part, tensors in found.items()}
+            type(pipeline).save_lora_weights(stage, **layers, safe_serialization=True)
+        else:
+            save_file(_as_kohya(found), stage / KOHYA, {"format": "pt"})
+
+
+def _as_kohya(found: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """By diffusers' converter; its names of a text encoder are those of the larger models."""
+    from diffusers.utils import convert_state_dict_to_kohya
+
+    flat = {f"{part}.{key}": tensor for part, own in found.items() for key, tensor in own.items()}
+    made = convert_state_dict_to_kohya(flat)
+    return {
+        re.sub("^lora_te1_", "lora_te_", key): tensor.float() if tensor.ndim == 0 else tensor
+        for key, tensor in made.items()
+    }
+
+
+def _merged(pipeline: Any) -> Any:
+    """A pipeline whose weights hold the changes, and that has no adapters; nothing is shared."""
+    parts = {part: copy.deepcopy(getattr(pipeline, part)) for part in PARTS}
+    made = type(pipeline)(
+        **pipeline.components | parts,
+        requires_safety_checker=pipeline.config.requires_safety_checker,
+    )
+    made.fuse_lora(components=list(PARTS))
+    made.unload_lora_weights()
+    return made
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A folder to write to, whose contents move to another when all is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as stage:
+        yield Path(stage)
+        for entry in Path(stage).iterdir():
+            os.replace(entry, folder / entry.name)
