@@ -9,7 +9,7 @@ import unlearnlab as ul
 from unlearnlab.diffusion.model import Effort
 from unlearnlab.diffusion.quadrature import predict, predict_all
 from unlearnlab.stable_diffusion import Prompt, classifier, train
-from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.loading import TINY
 from unlearnlab.stable_diffusion.scenes import drawings
 
 pytestmark = pytest.mark.device

@@ -12,7 +12,7 @@ from fake_device import NAME
 
 from unlearnlab.diffusion.model import Effort
 from unlearnlab.stable_diffusion import Prompt, tiny
-from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.loading import TINY
 from unlearnlab.teaching import EXERCISES, SKIPPED, add_cuda_magic
 from unlearnlab.training.draws import Draws
 from unlearnlab.training.policy_gradient import PolicyGradient

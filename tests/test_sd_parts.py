@@ -5,7 +5,7 @@ import pytest
 
 from unlearnlab.stable_diffusion import quality, scenes
 from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
-from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.loading import TINY
 
 
 @pytest.fixture(scope="module")

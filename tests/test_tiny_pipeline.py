@@ -7,7 +7,7 @@ import torch
 
 import unlearnlab as ul
 from unlearnlab.stable_diffusion.classifier import load_classifier, rates_of
-from unlearnlab.stable_diffusion.pipeline import TINY
+from unlearnlab.stable_diffusion.loading import TINY
 from unlearnlab.stable_diffusion.quality import taken_over
 from unlearnlab.stable_diffusion.scenes import COLOURS, Caption, drawings
 

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..diffusion.schedule import Schedule
+from .loading import PARTS, read_pipeline, require_kind, require_network
 from .lora import LoRA
 from .prompt import Prompt
 
-TINY = Path(__file__).parent / "weights" / "tiny"
-PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 PIXELS = 1 << 18  # in one call of the autoencoder: one image of 512 × 512
 CLOSED = 1000  # a vocabulary smaller than this knows whole words only
-OTHER_KINDS = {
-    "StableDiffusionXLPipeline": "Stable Diffusion XL, with two text encoders",
-    "StableDiffusion3Pipeline": "Stable Diffusion 3, a transformer trained by flow matching",
-    "FluxPipeline": "Flux, a transformer trained by flow matching",
-}
-OFFLINE = (
-    "without a network, download the model where there is one (hf download NAME --local-dir "
-    "FOLDER), copy the folder here and give its path"
-)
 
 
 class TextToImage:
@@ -52,18 +38,18 @@ class TextToImage:
     """
 
     def __init__(self, pipeline: Any, name: str = "pipeline"):
-        _require_kind(type(pipeline).__name__)
+        require_kind(type(pipeline).__name__)
         for part in PARTS:
             if getattr(pipeline, part, None) is None:
                 raise ValueError(f"{name} has no {part}: a pipeline needs {', '.join(PARTS)}")
-        _require_network(pipeline)
+        require_network(pipeline)
         self.pipeline, self.name = pipeline, name
         size = pipeline.unet.config.sample_size
         sides = (size, size) if isinstance(size, int) else tuple(size)
         self.shape = (pipeline.unet.config.in_channels, *sides)
         self.schedule = Schedule.from_scheduler(pipeline.scheduler)
         self.words = _words(pipeline.tokenizer)
-        self._states: dict[str, Tensor] = {}
+        self._states: dict[tuple[str, int], Tensor] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             part.eval().requires_grad_(False)
 
@@ -74,45 +60,21 @@ class TextToImage:
         *,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        safety: bool | None = None,
     ) -> TextToImage:
         """A diffusers folder or a hub id; "tiny" is the package's own.
 
         Weights are read from safetensors only, and no code that comes with a model is run.
 
+        Args:
+            safety: False leaves its safety checker out, True asks for one; None takes what it has.
+
         Raises:
             FileNotFoundError: no such folder, and no such model on the hub or no way to reach it.
-            ValueError: a pipeline of another kind, or weights that are not safetensors.
+            ValueError: a pipeline of another kind, weights that are not safetensors, or no safety
+                checker where one is asked for.
         """
-        path = TINY if str(name) == "tiny" else name
-        if path == TINY and not (TINY / "model_index.json").is_file():
-            raise FileNotFoundError(
-                f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
-                "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
-            )
-        with _quiet():
-            from diffusers import DiffusionPipeline, StableDiffusionPipeline
-
-            try:
-                config = DiffusionPipeline.load_config(str(path))
-            except (OSError, ValueError) as error:
-                line = str(error).strip().splitlines()[0]
-                raise FileNotFoundError(
-                    f"no pipeline found at {str(name)!r} ({line}); {OFFLINE}"
-                ) from None
-            _require_kind(config.get("_class_name"))
-            missing = [part for part in PARTS if not (config.get(part) or [None])[0]]
-            if missing:
-                raise ValueError(f"{str(name)!r} has no {', '.join(missing)}")
-            try:
-                pipeline = StableDiffusionPipeline.from_pretrained(str(path), use_safetensors=True)
-            except (OSError, ValueError) as error:
-                line = str(error).strip().splitlines()[0]
-                raise ValueError(
-                    f"{str(name)!r} cannot be read as safetensors ({line}); convert it where it "
-                    "can be trusted (save_pretrained(..., safe_serialization=True))"
-                ) from None
-            pipeline.to(device, dtype)
-        pipeline.set_progress_bar_config(disable=True)
+        pipeline = read_pipeline(name, dtype=dtype, device=device, safety=safety)
         return cls(pipeline, str(name))
 
     @property
@@ -170,27 +132,31 @@ class TextToImage:
 
     def states(self, text: str) -> Tensor:
         """(tokens, width) what the text encoder makes of a prompt; computed once."""
-        if text not in self._states:
+        known = (text, len(self.pipeline.tokenizer))  # a textual inversion adds to it
+        if known not in self._states:
             tokens = self._tokens(text)
             with torch.no_grad():
-                self._states[text] = self.pipeline.text_encoder(tokens)[0][0]
-        return self._states[text]
+                self._states[known] = self.pipeline.text_encoder(tokens)[0][0]
+        return self._states[known]
 
-    def _tokens(self, text: str) -> Tensor:
-        """(1, longest) token numbers."""
+    def _tokens(self, given: str) -> Tensor:
+        """(1, longest) token numbers; a textual inversion of several vectors is several tokens."""
         tokenizer = self.pipeline.tokenizer
+        text = self.pipeline.maybe_convert_prompt(given, tokenizer)
         pieces = tokenizer.tokenize(text)
-        unknown = sorted(set(text.lower().split()) - self.words) if self.words else []
+        added = tokenizer.get_added_vocab()
+        words = {word for word in text.split() if word not in added}
+        unknown = sorted({word.lower() for word in words} - self.words) if self.words else []
         if unknown:
             raise ValueError(
-                f"prompt {text!r} has words that {self.name!r} has never seen: "
+                f"prompt {given!r} has words that {self.name!r} has never seen: "
                 f"{', '.join(unknown)}; it knows {', '.join(sorted(self.words))}"
             )
         longest = tokenizer.model_max_length
         if len(pieces) > longest - 2:
             cut = "".join(pieces[longest - 2 :]).replace("</w>", " ").strip()
             raise ValueError(
-                f"prompt {text!r} has {len(pieces)} tokens, and the text encoder reads "
+                f"prompt {given!r} has {len(pieces)} tokens, and the text encoder reads "
                 f"{longest - 2}: shorten it; {cut!r} would be cut off"
             )
         found = tokenizer(text, padding="max_length", max_length=longest, return_tensors="pt")
@@ -198,6 +164,10 @@ class TextToImage:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [−1, 1], float32; through the safety checker, if any."""
+        return self.checked(latents)[0]
+
+    def checked(self, latents: Tensor) -> tuple[Tensor, int]:
+        """Images as `decode` makes them, and how many of them the safety checker took out."""
         vae, scale = self.pipeline.vae, self.pipeline.vae_scale_factor
         with torch.no_grad():
             parts = [
@@ -206,10 +176,12 @@ class TextToImage:
             ]
         images = torch.cat(parts).float().clamp(-1, 1)
         if self.pipeline.safety_checker is None:
-            return images
-        zero_one = (images + 1) / 2
-        checked, _ = self.pipeline.run_safety_checker(zero_one, self.device, self.dtype)
-        return torch.as_tensor(checked).to(images) * 2 - 1
+            return images, 0
+        # It sees what is shown: it takes [−1, 1], as the autoencoder makes it.
+        shown, flags = self.pipeline.run_safety_checker(images.clone(), self.device, self.dtype)
+        taken = torch.as_tensor([bool(flag) for flag in flags], device=images.device)
+        images[taken] = torch.as_tensor(shown).to(images)[taken] * 2 - 1  # its own are in [0, 1]
+        return images, int(taken.sum())
 
     def encode(self, images: Tensor) -> Tensor:
         """Mean latents of images (n, 3, H, W) in [−1, 1], scaled as the UNet sees them."""
@@ -241,51 +213,3 @@ def _words(tokenizer: Any) -> set[str]:
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     ends = {right for _, right in merges}
     return {v[:-4] for v in tokenizer.get_vocab() if v.endswith("</w>") and v not in ends}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and remarks of the libraries while they load a model."""
-    import transformers
-    from diffusers.utils import logging as diffusers_log
-
-    log = transformers.logging
-    before, bars = log.get_verbosity(), diffusers_log.is_progress_bar_enabled()
-    level = diffusers_log.get_verbosity()
-    log.set_verbosity_error()
-    diffusers_log.set_verbosity_error()
-    log.disable_progress_bar()
-    diffusers_log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():  # of the hub's client, about diffusers' own calls
-            warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`", UserWarning)
-            yield
-    finally:
-        log.set_verbosity(before)
-        diffusers_log.set_verbosity(level)
-        log.enable_progress_bar()
-        if bars:
-            diffusers_log.enable_progress_bar()
-
-
-def _require_kind(kind: Any) -> None:
-    """Refuse pipelines that are not Stable Diffusion 1.x."""
-    if kind != "StableDiffusionPipeline":
-        what = OTHER_KINDS.get(str(kind), f"a {kind}")
-        raise ValueError(
-            f"only Stable Diffusion 1.x and pipelines distilled from it are supported "
-            f"(StableDiffusionPipeline); this is {what}"
-        )
-
-
-def _require_network(pipeline: Any) -> None:
-    """Refuse what StableDiffusionPipeline also runs, but not as one prompt's noise prediction."""
-    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise ValueError(f"the UNet must predict noise ('epsilon'); this one predicts {kind!r}")
-    taken, made = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
-    if taken != made:
-        raise ValueError(
-            f"the UNet takes {taken} channels and the autoencoder makes {made}: inpainting and "
-            "other conditioned pipelines are not supported"
-        )
