@@ -71,6 +71,20 @@ def test_unconditional_model_is_near_the_held_out_digits(classifier, held_out):
     assert distance(torch.rand(200, 1, 8, 8) * 2 - 1) > 0.3
 
 
+@pytest.mark.parametrize("shift", [0.2, 0.6])
+def test_the_error_of_a_kernel_distance_is_that_of_other_images(shift):
+    """The spread of thirty distances, of fresh images each."""
+    flat = torch.nn.Flatten()
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for seed in range(30):
+        own, others = torch.randn(2, 220, 1, 4, 4, generator=generator) / 4
+        how = {"subset": 150, "subsets": 20, "seed": seed}
+        found.append(metrics.kernel_distance(own + shift / 4, others, flat, **how))
+    spread = np.std([float(one) for one in found])
+    assert np.mean([one.stderr for one in found]) == pytest.approx(spread, rel=0.35)
+
+
 def test_memorised_images_come_back_from_noise():
     """From the model that saw them often, not from the one that saw them once."""
     images = ul.digits.data().images
