@@ -88,7 +88,7 @@ def kernel_distance(
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    whole("subset", subset, 2)
+    whole("subset", subset, 3)
     if min(len(images), len(reference)) < subset:
         raise ValueError(
             f"subset={subset} needs as many images; got {len(images)} and {len(reference)}"
@@ -114,10 +114,9 @@ def _jackknife(own: Tensor, others: Tensor, seed: int) -> float:
     n = min(len(own), len(others))
     few = min(n, LARGEST)
     generator = torch.Generator().manual_seed(seed)
-    f, g = (
-        x[torch.randperm(len(x), generator=generator)[:few].to(x.device)] for x in (own, others)
-    )
-    block = torch.arange(few, device=f.device) % min(BLOCKS, few - 1)
+    chosen = (torch.randperm(len(x), generator=generator)[:few] for x in (own, others))
+    f, g = (x[index.to(x.device)] for x, index in zip((own, others), chosen, strict=True))
+    block = torch.arange(few, device=f.device) % min(BLOCKS, few)
     without = torch.stack([poly_mmd(f[block != k], g[block != k]) for k in block.unique()])
     variance = (len(without) - 1) * without.double().var(correction=0)
     return float((variance * few / n).sqrt())
