@@ -118,6 +118,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", required=True, help="diffusers folder or hub id, e.g. google/ddpm-celebahq-256")
+    add("--variant", help="of its weights, such as fp16; the only one there is needs no name")
+    add("--label", type=int, help="the class that the images are of, where the model knows classes")
+    add(
+        "--null-class",
+        action=argparse.BooleanOptionalAction,
+        help="whether the last class means 'no label'; what this package saved says so itself",
+    )
     add("--images", required=True, help="folder of training images")
     add("--forget", required=True, nargs="+", help="image files to forget")
     add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
@@ -152,7 +159,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if accelerator.is_main_process:
         _require_apart(given.out, given.images)
     returns = Return(noise_to=given.noise_to, within=given.within)
-    model = DDPM.from_pretrained(given.model, device=accelerator.device)
+    model = DDPM.from_pretrained(
+        given.model,
+        label=given.label,
+        null_class=given.null_class,
+        variant=given.variant,
+        device=accelerator.device,
+    )
     level = _level(returns, model)
     images = ImageFolder(
         given.images,

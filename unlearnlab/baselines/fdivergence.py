@@ -159,7 +159,7 @@ class FDivergence(Lagrangian):
         self.data = asked.data
         if self.data is None:
             self.data = torch.cat([q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)])
-        self.retain.require_samples("data", self.data)
+        self.retain.require_samples("data", self.data, drawn=asked.data is None)
         if self.variational:
             self.extras = Critic(self.retain.dim).to(device, self.retain.dtype)
 

@@ -4,57 +4,88 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import ddpm_folder
 from .model import DiffusionModel, Effort
+from .reading import Limit, Reading
 from .schedule import Schedule
 
 PIXELS, FEWEST = 1 << 16, 8  # numbers in one call of the network, and images at least
 TOLERANCE = 1e-3  # of the range of images
-OFFLINE = (
-    "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
-    "download the model where there is one (hf download NAME --local-dir FOLDER) and copy it here"
-)
 
 
 class DDPM(DiffusionModel, nn.Module):
     """The distribution of a diffusers `UNet2DModel`, of one label where it knows labels.
 
-    Images have shape (channels, height, width) and values in [−1, 1].
+    Images have shape (channels, height, width) and values in [−1, 1]. Where the folder's scheduler
+    clips or thresholds predicted images (`clip_sample`, `thresholding`), `sample` and `reconstruct`
+    do, too. Divergences, densities and training are of the chains without it.
 
     Args:
-        unet: predicts noise from (x_t, t) and, where `num_class_embeds` is set, a class label, the
-            last of which is the null class: no label.
+        unet: predicts from (x_t, t) and, where `num_class_embeds` is set, a class label.
         schedule: the one it was trained with.
         label: the class to draw; None is the null class.
+        null_class: whether the last class means "no label". It has to be said where there are
+            classes: a network does not show it.
+        reading: what it predicts, and what its samplers do; by default noise, unclipped.
 
     Attributes:
         classes: how many labels there are besides the null class; 0 for an unconditional network.
         label: the class drawn, or None.
+
+    Raises:
+        ValueError: classes, but `null_class` is not said; a label that there is not; no label, and
+            no class that means so.
     """
 
     effort = Effort(512, 512, 512, 512, pool=(12, 4), training=(12, 4))
 
-    def __init__(self, unet: Any, schedule: Schedule, label: int | None = None):
-        size = unet.config.sample_size
+    def __init__(
+        self,
+        unet: Any,
+        schedule: Schedule,
+        label: int | None = None,
+        *,
+        null_class: bool | None = None,
+        reading: Reading | None = None,
+    ):
+        ddpm_folder.require_network(dict(unet.config) | {"_class_name": "UNet2DModel"}, "unet")
+        size, classes = unet.config.sample_size, unet.config.num_class_embeds or 0
         sides = (size, size) if isinstance(size, int) else tuple(size)
         first = next(unet.parameters())
         nn.Module.__init__(self)
         shape = (unet.config.in_channels, *sides)
         DiffusionModel.__init__(self, shape, schedule, first.dtype, first.device)
         self.unet = unet
-        self.classes = (unet.config.num_class_embeds or 1) - 1
+        self.reading = reading or Reading()
+        if classes and null_class is None:
+            raise ValueError(
+                f"null_class must say whether the last of the network's {classes} classes means "
+                "'no label': True or False; got None"
+            )
+        self.null_class = bool(classes and null_class)
+        self.classes = classes - self.null_class
         if label is not None and not 0 <= label < self.classes:
             known = f"0 to {self.classes - 1}" if self.classes else "none: it is unconditional"
             raise ValueError(f"label must be one of the model's ({known}); got {label!r}")
+        if label is None and classes and not self.null_class:
+            raise ValueError(
+                f"label must be one of the model's (0 to {self.classes - 1}); got None, and none "
+                "of its classes means 'no label'"
+            )
         self.label = label
         self.rows = max(FEWEST, PIXELS // self.dim)
         self.sampling_steps = min(self.sampling_steps, len(schedule))
+
+    @property
+    def limit(self) -> Limit | None:
+        """What samplers do to the images that they predict on the way."""
+        return self.reading.limit
 
     @classmethod
     def from_pretrained(
@@ -62,47 +93,53 @@ class DDPM(DiffusionModel, nn.Module):
         name: str | os.PathLike[str],
         *,
         label: int | None = None,
+        null_class: bool | None = None,
+        variant: str | None = None,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> DDPM:
         """A diffusers folder, or a hub id such as "google/ddpm-celebahq-256".
 
+        Args:
+            label: the class to draw, where the network knows classes.
+            null_class: whether the last class means "no label". What `save` wrote says so itself.
+            variant: of the weights, such as "fp16"; the only one there is needs no name.
+
         Raises:
             FileNotFoundError: no such folder, and no such model on the hub or no way to reach it.
-            ValueError: weights that are not safetensors.
+            ValueError: a single file; another kind of model; weights that are not safetensors,
+                damaged or incomplete; what the constructor refuses.
         """
-        from diffusers import DDPMScheduler, UNet2DModel
-
-        folder = Path(name)
-        pipeline = not folder.is_dir() or (folder / "unet").is_dir()
-        parts = {"unet": "unet", "scheduler": "scheduler"} if pipeline else {}
-        if folder.is_dir():
-            _require_safetensors(folder / parts.get("unet", ""))
+        folder = ddpm_folder.local(name)
+        ddpm_folder.require_pixels(folder)
+        told = ddpm_folder.stated(folder)
+        scheduler = ddpm_folder.read_scheduler(ddpm_folder.part(folder, "scheduler"))
+        unet = ddpm_folder.read_network(ddpm_folder.part(folder, "unet"), variant, dtype)
+        config = dict(scheduler.config) | {"_class_name": type(scheduler).__name__}
+        says = told.get("null_class") if null_class is None else null_class
         try:
-            with warnings.catch_warnings():  # of the hub's client, about diffusers' own call
-                warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`", UserWarning)
-                unet = UNet2DModel.from_pretrained(
-                    name, subfolder=parts.get("unet"), torch_dtype=dtype, use_safetensors=True
-                )
-                scheduler = DDPMScheduler.from_pretrained(name, subfolder=parts.get("scheduler"))
-        except (OSError, ValueError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise FileNotFoundError(f"no DDPM found at {str(name)!r} ({line}); {OFFLINE}") from None
-        model = cls(unet.to(device).eval(), Schedule.from_scheduler(scheduler), label)
+            schedule = Schedule.from_scheduler(scheduler, spacing=told.get("timestep_spacing"))
+            reading = Reading(config.get("prediction_type", "epsilon"), Limit.of(config), config)
+            model = cls(unet.to(device).eval(), schedule, label, null_class=says, reading=reading)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
         return model.requires_grad_(False)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write a diffusers `DDPMPipeline` folder that `from_pretrained` reads, here and there."""
-        from diffusers import DDPMPipeline, DDPMScheduler
+        """Write a diffusers `DDPMPipeline` folder that `from_pretrained` reads, here and there.
 
-        betas = self.schedule.betas.tolist()
-        scheduler = DDPMScheduler(len(betas), trained_betas=betas, clip_sample=False)
-        pipeline: Any = DDPMPipeline(self.unet, scheduler)
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        What was loaded is what is saved: schedule, spacing, end, prediction and clipping. Whether
+        the last class means "no label" is stated in a file beside diffusers' own.
+        """
+        said = self.null_class if self.unet.config.num_class_embeds else None
+        ddpm_folder.write(Path(folder), self.unet, self.schedule, self.reading, said)
 
     def labelled(self, label: int | None) -> DDPM:
         """The same network, drawing another class; it shares its parameters."""
-        return DDPM(self.unet, self.schedule, label)
+        return self._like(self.unet, label)
+
+    def _like(self, unet: Any, label: int | None) -> DDPM:
+        return DDPM(unet, self.schedule, label, null_class=self.null_class, reading=self.reading)
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """ε̂ (B, *shape)."""
@@ -114,12 +151,13 @@ class DDPM(DiffusionModel, nn.Module):
             label = self.classes if self.label is None else self.label
             labels = torch.full((len(x_t),), label, device=x_t.device)
         known = None if labels is None else labels.to(x_t.device)
-        return self.unet(x_t, t, class_labels=known).sample
+        told = self.unet(x_t, t, class_labels=known).sample
+        return self.reading.noise(told, x_t, t, self.schedule)
 
-    def require_samples(self, name: str, x: Any) -> None:
-        """Refuse images of another size, or outside [−1, 1]."""
+    def require_samples(self, name: str, x: Any, *, drawn: bool = False) -> None:
+        """Refuse images of another size, or outside [−1, 1]; what models draw may go beyond."""
         super().require_samples(name, x)
-        if isinstance(x, Tensor) and float(x.abs().max()) > 1 + TOLERANCE:
+        if not drawn and isinstance(x, Tensor) and float(x.abs().max()) > 1 + TOLERANCE:
             raise ValueError(
                 f"{name} must be images with values in [−1, 1]; got {float(x.min()):.4g} to "
                 f"{float(x.max()):.4g}: divide 0 to 255 by 127.5 and subtract 1"
@@ -127,7 +165,7 @@ class DDPM(DiffusionModel, nn.Module):
 
     def for_training(self) -> DDPM:
         """A copy to train: this network stays as it is."""
-        pupil = DDPM(copy.deepcopy(self.unet), self.schedule, self.label)
+        pupil = self._like(copy.deepcopy(self.unet), self.label)
         return pupil.requires_grad_(True)
 
     def __repr__(self) -> str:
@@ -135,12 +173,3 @@ class DDPM(DiffusionModel, nn.Module):
         millions = sum(p.numel() for p in self.unet.parameters()) / 1e6
         label = "" if self.label is None else f", label={self.label}"
         return f"DDPM({size}, {millions:.2f} M parameters{label})"
-
-
-def _require_safetensors(folder: Path) -> None:
-    """Refuse a folder that has weights, but none as safetensors."""
-    if not list(folder.glob("*.safetensors")) and (others := sorted(folder.glob("*.bin"))):
-        raise ValueError(
-            f"{others[0]} is not safetensors, and reading it could run what it contains; convert "
-            "it where it can be trusted (save_pretrained(..., safe_serialization=True))"
-        )

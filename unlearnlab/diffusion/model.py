@@ -64,6 +64,8 @@ class DiffusionModel(AtomTables, ABC):
         has_density: whether it has one at all; points and data have none.
         sampler, sampling_steps: that draw from it where a call names none.
         corrector_steps: random Langevin steps after each step of a sampler.
+        limit: what `sample` and `reconstruct` do to the clean samples x̂ (n, *shape) predicted on
+            the way, such as clipping; None for nothing.
         rows: most samples in one call of the network.
         effort: what estimates spend on it.
     """
@@ -75,6 +77,7 @@ class DiffusionModel(AtomTables, ABC):
     sampler = "ddim"
     sampling_steps = sampling.DDIM_STEPS
     corrector_steps = 0
+    limit: Any = None
     rows = 1 << 16
 
     def __init__(
@@ -160,8 +163,8 @@ class DiffusionModel(AtomTables, ABC):
         visited = self.sampling_steps if steps is None else steps
         return sampling.run(self, n, sampler=sampler, steps=visited, seed=seed, quasi=quasi)[0]
 
-    def require_samples(self, name: str, x: Any) -> None:
-        """Refuse samples that this model could not have made."""
+    def require_samples(self, name: str, x: Any, *, drawn: bool = False) -> None:
+        """Refuse samples that this model could not have made; `drawn`: that a model has made."""
         if not len(x) or tuple(x.shape[1:]) != self.shape:
             raise ValueError(
                 f"{name} must be samples of shape {self.shape}, stacked; got {tuple(x.shape)}"

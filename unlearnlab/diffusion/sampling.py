@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from ..estimate import Estimate
 from . import quadrature
 from .precision import widest
 from .quadrature import predict, predict_all, require_finite, square
+from .reading import limited
 from .schedule import Schedule, whole
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def chain(
     With ᾱ = α², s the timestep after t (clean after the last) and ε̂ the noise prediction:
     x̂ = (x_t − σ_tε̂)/α_t, spread² = η²(σ_s²/σ_t²)(1 − ᾱ_t/ᾱ_s) and x_s has mean
     α_sx̂ + (σ_s² − spread²)^½ ε̂. The last transition is deterministic, to where the schedule ends.
+    Each step lands on the timestep that is visited next. So do diffusers' samplers, but for DDIM
+    with "linspace", and with "trailing" where `steps` do not divide T: theirs goes to t − T//steps,
+    and the next step takes x_s for a sample of another noise level.
+
     With `start`, the chain begins at this timestep and takes those of the `steps` below it.
 
     Raises:
@@ -92,9 +97,13 @@ class Transition(NamedTuple):
 
 
 def unfold(
-    model: DiffusionModel, x: Tensor, steps: Sequence[Step], generator: torch.Generator
+    model: DiffusionModel,
+    x: Tensor,
+    steps: Sequence[Step],
+    generator: torch.Generator,
+    limit: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Transition]:
-    """The chain from x (n, *shape) on, without gradients."""
+    """The chain from x (n, *shape) on, without gradients; its x̂ limited where asked."""
 
     def draw() -> Tensor:
         return torch.randn(x.shape, generator=generator).to(x)
@@ -102,7 +111,10 @@ def unfold(
     for k, step in enumerate(steps):
         times = torch.full((len(x),), step.t, device=x.device)
         noise = predict(model, x, times)
-        after = step.mean(x, noise)
+        moved = 0.0
+        if limit is not None:
+            noise, moved = limited(model.schedule, step, x, noise, limit)
+        after = step.mean(x, noise) + moved
         if step.spread:
             after = after + step.spread * draw()
         yield Transition(step, x, noise, after)
@@ -125,16 +137,26 @@ def run(
 ) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and, for DDPM, log Π p(x_s|x_t) over its random transitions, else 0."""
     log_probability = torch.zeros(n, dtype=widest(model.device), device=model.device)
-    for taken in trajectory(model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi):
+    drawn = trajectory(
+        model, n, sampler=sampler, steps=steps, seed=seed, quasi=quasi, limit=model.limit
+    )
+    for taken in drawn:
         log_probability += taken.log_probability
     require_finite("samples", taken.x_s, model)
     return taken.x_s, log_probability
 
 
 def trajectory(
-    model: DiffusionModel, n: int, *, sampler: str, steps: int, seed: int, quasi: bool = False
+    model: DiffusionModel,
+    n: int,
+    *,
+    sampler: str,
+    steps: int,
+    seed: int,
+    quasi: bool = False,
+    limit: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Transition]:
-    """The chain of a sampler as it unfolds, from standard normal noise."""
+    """The chain of a sampler as it unfolds, from standard normal noise; see `unfold`."""
     generator = torch.Generator().manual_seed(seed)
     shape = (whole("n", n, 1), *model.shape)
     if quasi:
@@ -142,7 +164,7 @@ def trajectory(
     else:
         x = torch.randn(shape, generator=generator)
     transitions = chain(model.schedule, sampler, steps)
-    yield from unfold(model, x.to(model.device, model.dtype), transitions, generator)
+    yield from unfold(model, x.to(model.device, model.dtype), transitions, generator, limit)
 
 
 def reconstruct(
@@ -179,7 +201,7 @@ def reconstruct(
     x_t = model.schedule.noised(x, torch.full((n,), t, device=noise.device), noise)
     visited = min(DDIM_STEPS, total) if steps is None else steps
     later = chain(model.schedule, "ddim", visited, start=t)
-    for taken in unfold(model, x_t, later, generator):
+    for taken in unfold(model, x_t, later, generator, model.limit):
         x_t = taken.x_s
     return x_t
 

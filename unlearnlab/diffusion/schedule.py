@@ -78,8 +78,11 @@ class Schedule:
         self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any) -> Schedule:
+    def from_scheduler(cls, scheduler: Any, *, spacing: str | None = None) -> Schedule:
         """The schedule of any diffusers scheduler, or of its config.
+
+        Args:
+            spacing: instead of the scheduler's own.
 
         Raises:
             TypeError: no betas can be read off it.
@@ -94,12 +97,11 @@ class Schedule:
             from diffusers import DDPMScheduler
 
             scheduler = DDPMScheduler.from_config(dict(config))
-        spacing = config.get("timestep_spacing", "leading")
         given = config.get("trained_betas")  # in full precision, which the scheduler's are not
         betas = scheduler.betas.cpu().double().numpy() if given is None else given
         return cls(
             betas,
-            spacing=spacing,
+            spacing=spacing or config.get("timestep_spacing", "leading"),
             steps_offset=config.get("steps_offset", 0),
             ends_clean=config.get("set_alpha_to_one", True),
         )

@@ -84,7 +84,9 @@ def train_ddpm(
     if name == "memorised":
         for place, times in PLANTED.items():
             weights[place] = times
-    model = DDPM(network(labels=name == "conditional", seed=seed), Schedule())
+    labels = name == "conditional"
+    unet = network(labels=labels, seed=seed)
+    model = DDPM(unet, Schedule(), null_class=True if labels else None)
     unconstrained(
         model,
         LabelledDenoising(model, BATCH, digits, weights),

@@ -75,7 +75,8 @@ class DataObjective(Lagrangian):
             self.data = [data]
         self.data += [q.stand_in(seed=102 + i) for i, q in enumerate(self.forget)]
         for i, samples in enumerate(self.data[-len(self.forget) :]):
-            self.retain.require_samples(f"forget[{i}]", samples)
+            drawn = self.forget[i].has_density  # else given by someone
+            self.retain.require_samples(f"forget[{i}]", samples, drawn=drawn)
         if data is not None:  # refused where nothing is left, whoever reads it
             kept = apart_from(data, self.data[1:])
             self.data[0] = kept if self.keeps_apart else data

@@ -220,7 +220,7 @@ class LeaveOut(Lagrangian):
         data = self.options.data
         if data is None:
             data = self.retain.stand_in(seed=101)
-        self.retain.require_samples("data", data)
+        self.retain.require_samples("data", data, drawn=self.options.data is None)
         self.images = self.problem.images
         most = min(KNOWN, max(2, NUMBERS // self.retain.dim))
         few = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]

@@ -1,0 +1,291 @@
+"""What a diffusers folder of an image model says of itself, and what of it is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from ..files import write_whole
+from .reading import Reading
+from .schedule import Schedule
+
+STATED = "unlearnlab.json"  # what diffusers has no field for
+SINGLE = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
+WEIGHTS = re.compile(
+    r"diffusion_pytorch_model(?:\.(?P<variant>[^.-]+))?(?:-\d+-of-\d+)?\.safetensors"
+)
+OFFLINE = (
+    "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
+    "download the model where there is one (hf download NAME --local-dir FOLDER) and copy it here"
+)
+# Schedulers whose networks take no noise at α_t² + σ_t² = 1, by what their names hold.
+OTHER_KINDS = {
+    "FlowMatch": "flow matching",
+    "FlowMap": "flow matching",
+    "EDM": "EDM, whose network takes noise levels",
+    "CMStochastic": "a consistency model",
+    "LCM": "a consistency model",
+    "TCD": "a consistency model",
+    "SdeVe": "variance-exploding",
+    "KarrasVe": "variance-exploding",
+}
+
+
+def local(name: str | os.PathLike[str]) -> Path:
+    """The folder of a model: one here, or what the hub has of this name, configs and safetensors.
+
+    Raises:
+        FileNotFoundError: neither, or no way to reach the hub.
+        ValueError: a single file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.is_file() or path.suffix in SINGLE:
+        raise ValueError(
+            f"{str(name)!r} is a single-file checkpoint, which does not say what its network looks "
+            "like: convert it to a folder where it came from (DDPMPipeline(unet, scheduler)"
+            ".save_pretrained(FOLDER))"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, ValueError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileNotFoundError(f"no DDPM found at {str(name)!r} ({line}); {OFFLINE}") from None
+
+
+def part(folder: Path, name: str) -> Path:
+    """Where a part of a pipeline lies: below its name, or beside the others."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
+def config_of(folder: Path, name: str) -> dict[str, Any]:
+    """A config file as it is.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is no JSON object.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"no DDPM found at {str(folder)!r} (it lacks {name}); {OFFLINE}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); copy it again") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(found).__name__}")
+    return found
+
+
+def require_pixels(folder: Path) -> None:
+    """Refuse pipelines that have more than a network and a scheduler, such as latent ones.
+
+    Raises:
+        ValueError: with what it is.
+    """
+    if not (folder / "model_index.json").is_file():
+        return
+    index = config_of(folder, "model_index.json")
+    held = {key for key, value in index.items() if not key.startswith("_") and value}
+    more = sorted(held - {"unet", "scheduler"})
+    if more:
+        latent = "its network draws latents, not images: " if {"vae", "vqvae"} & set(more) else ""
+        raise ValueError(
+            f"{folder} is a {index.get('_class_name', 'pipeline')}, with {', '.join(more)} besides "
+            f"a unet and a scheduler: {latent}a DDPM of images has these two alone (prompts: "
+            "ul.TextToImage)"
+        )
+
+
+def read_scheduler(folder: Path) -> Any:
+    """The scheduler of a folder, of its own class, whose defaults fill what is not stated.
+
+    Raises:
+        ValueError: of another kind of model, or with learned variances.
+    """
+    import diffusers
+
+    config = config_of(folder, "scheduler_config.json")
+    name = str(config.get("_class_name", "DDPMScheduler"))
+    where = f"{folder / 'scheduler_config.json'} is of {name}"
+    kinds = [kind for part_of, kind in OTHER_KINDS.items() if part_of in name]
+    made: Any = getattr(diffusers, name, None)
+    if kinds or made is None:
+        raise ValueError(
+            f"{where}: {kinds[0] if kinds else 'unknown to diffusers'}; give a model trained to "
+            "predict noise on a variance-preserving schedule (DDPM, DDIM)"
+        )
+    with warnings.catch_warnings():  # of keys that a newer or older version knows
+        warnings.simplefilter("ignore")
+        scheduler = made.from_config(config)
+    if getattr(scheduler, "betas", None) is None or "beta_schedule" not in scheduler.config:
+        raise ValueError(
+            f"{where}, which has no betas; give a model trained on a variance-preserving schedule "
+            "(DDPM, DDIM)"
+        )
+    variance = str(scheduler.config.get("variance_type"))
+    if variance.startswith("learned"):
+        raise ValueError(
+            f"{where} with variance_type={variance!r}: learned variances have no place in the "
+            "objectives here; give a model with fixed ones"
+        )
+    if variance.startswith("fixed_large"):
+        warnings.warn(
+            f"{where} with variance_type={variance!r}; sampler='ddpm' draws with the posterior's "
+            "variance here ('fixed_small')",
+            stacklevel=4,
+        )
+    return scheduler
+
+
+def require_network(config: dict[str, Any], path: Path | str) -> None:
+    """Refuse networks that are no DDPM of images of one size.
+
+    Raises:
+        ValueError: the field, its value and what to do.
+    """
+    told = {key: config.get(key) for key in ("class_embed_type", "time_embedding_type")}
+    channels = config.get("in_channels", 3), config.get("out_channels", 3)
+    reasons = {
+        f"_class_name {config.get('_class_name')!r}: give a UNet2DModel": (
+            config.get("_class_name", "UNet2DModel") != "UNet2DModel"
+        ),
+        "sample_size null: write the images' side into the file, as it was trained with": (
+            config.get("sample_size") is None
+        ),
+        f"class_embed_type {told['class_embed_type']!r}: give a model with num_class_embeds or "
+        "none": told["class_embed_type"] is not None,
+        "time_embedding_type 'fourier', of variance-exploding models: give one with "
+        "'positional'": told["time_embedding_type"] == "fourier",
+        f"{channels[1]} out_channels for {channels[0]} in_channels (learned variances, or a "
+        "condition): give a model with as many": channels[0] != channels[1],
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(f"{path} has {reason}")
+
+
+def read_network(folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
+    """The network of a folder, whole and finite.
+
+    Raises:
+        ValueError: weights that are not safetensors, damaged, incomplete or not finite; a variant
+            that is not there, or several to choose from.
+    """
+    from diffusers import UNet2DModel
+
+    require_network(config_of(folder, "config.json"), folder / "config.json")
+    options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    chosen = _variant(folder, variant)
+    try:
+        unet, told = UNet2DModel.from_pretrained(folder, variant=chosen, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the weights in {folder} cannot be read ({line}); copy them again") from (
+            None
+        )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if told.get(kind):
+            raise ValueError(
+                f"the weights in {folder} are not those of its config.json: {len(told[kind])} "
+                f"{kind.replace('_', ' ')}, such as {next(iter(told[kind]))!r}; copy both again"
+            )
+    for name, values in unet.state_dict().items():
+        if not values.isfinite().all():
+            raise ValueError(f"the weights in {folder} are not finite, {name!r} for one")
+    return unet
+
+
+def _variant(folder: Path, asked: str | None) -> str | None:
+    """The variant of the weights to read; the plain ones where they are there."""
+    safe = {
+        found["variant"]
+        for path in folder.glob("*.safetensors")
+        if (found := WEIGHTS.fullmatch(path.name))
+    }
+    if not safe and (others := sorted(folder.glob("*.bin"))):
+        raise ValueError(
+            f"{others[0]} is not safetensors, and reading it could run what it contains; convert "
+            "it where it can be trusted (save_pretrained(..., safe_serialization=True))"
+        )
+    if not safe:
+        raise FileNotFoundError(f"no DDPM found at {str(folder)!r} (no safetensors); {OFFLINE}")
+    if asked is None and None not in safe and len(safe) == 1:
+        return safe.pop()
+    if asked in safe:
+        return asked
+    names = ", ".join(sorted(repr(one) for one in safe))
+    raise ValueError(f"variant must be one of those in {folder} ({names}); got {asked!r}")
+
+
+def stated(folder: Path) -> dict[str, Any]:
+    """What `DDPM.save` stated beside diffusers' files; nothing where there is no such file."""
+    return config_of(folder, STATED) if (folder / STATED).is_file() else {}
+
+
+def scheduler_for(schedule: Schedule, reading: Reading) -> Any:
+    """A diffusers scheduler that walks a schedule as we do: the folder's own where it still does.
+
+    A spacing that diffusers does not know is stated beside it.
+    """
+    import diffusers
+
+    if reading.scheduler:
+        name = reading.scheduler["_class_name"]
+        own: Any = getattr(diffusers, name).from_config(reading.scheduler)
+        if Schedule.from_scheduler(own) == schedule:
+            return own
+    limit = reading.limit
+    options: dict[str, Any] = {
+        "trained_betas": schedule.betas.tolist(),
+        "timestep_spacing": "leading" if schedule.spacing == "log_snr" else schedule.spacing,
+        "steps_offset": schedule.steps_offset,
+        "prediction_type": reading.prediction,
+        "clip_sample": limit is not None and limit.share is None,
+        "thresholding": limit is not None and limit.share is not None,
+    }
+    if limit is not None:
+        options |= {"clip_sample_range": limit.reach, "sample_max_value": limit.most}
+        options |= {} if limit.share is None else {"dynamic_thresholding_ratio": limit.share}
+    if schedule.ends_at < 1:  # which is DDIM's to say
+        return diffusers.DDIMScheduler(len(schedule), set_alpha_to_one=False, **options)
+    return diffusers.DDPMScheduler(len(schedule), **options)
+
+
+def write(
+    folder: Path, unet: Any, schedule: Schedule, reading: Reading, null_class: bool | None
+) -> None:
+    """Write a diffusers `DDPMPipeline` folder, each file whole or not at all."""
+    from diffusers import DDPMPipeline
+
+    pipeline: Any = DDPMPipeline(unet, scheduler_for(schedule, reading))
+    more: dict[str, Any] = {}
+    if null_class is not None:
+        more["null_class"] = null_class
+    if schedule.spacing == "log_snr":
+        more["timestep_spacing"] = schedule.spacing
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as made:
+        pipeline.save_pretrained(made, safe_serialization=True)
+        if more:
+            write_whole(Path(made, STATED), (json.dumps(more, indent=1) + "\n").encode())
+        else:
+            (folder / STATED).unlink(missing_ok=True)  # of another model that lay here
+        for path in sorted(Path(made).rglob("*")):
+            goal = folder / path.relative_to(made)
+            if path.is_dir():
+                goal.mkdir(exist_ok=True)
+            else:
+                shutil.move(path, goal)
