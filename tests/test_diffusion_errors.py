@@ -84,7 +84,15 @@ def test_points_have_no_log_ratio(pair):
 @pytest.mark.parametrize("kind", [ul.ReverseKL, ul.ForwardKL])
 def test_forgetting_what_is_retained_is_refused(kind):
     with pytest.raises(ValueError, match=r"forget\[0\] equals retain"):
-        ul.solve(kind(Q, [TWO.diffused()], [1.0]), pool=64)
+        kind(Q, [TWO.diffused()], [1.0])
+    network = ul.ScoreNetwork(1)
+    for same in (network, network.for_training()):
+        with pytest.raises(ValueError, match=r"forget\[0\] equals retain"):
+            kind(network, [same], [1.0])
+    digits = ul.digits.load_model("conditional", label=3)
+    with pytest.raises(ValueError, match=r"forget\[1\] equals retain"):
+        kind(digits, [digits.labelled(4), digits.labelled(3)], [1.0, 1.0])
+    assert kind(network, [network], [0.0]).m == 1
 
 
 def test_what_needs_a_table_says_that_there_is_none():

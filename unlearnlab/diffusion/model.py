@@ -16,6 +16,8 @@ from .checks import require_comparable
 from .pool import AtomTables
 from .schedule import Schedule, whole
 
+FEW = 4  # noisy points at which two models are told apart
+
 
 class Effort(NamedTuple):
     """How much the estimates on a model spend by default.
@@ -171,6 +173,16 @@ class DiffusionModel(AtomTables, ABC):
             )
         if isinstance(x, Tensor) and not x.isfinite().all():
             raise ValueError(f"{name} must be finite; got NaN or infinity")
+
+    def same_as(self, other: Any) -> bool:
+        """Whether another model on this space predicts the same noise, at a few noisy points."""
+        if other is self or not (self.has_density and other.has_density):
+            return other is self
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn((FEW, *self.shape), generator=generator).to(self.device, self.dtype)
+        t = torch.linspace(0.2, 0.8, FEW, device=self.device) * len(self.schedule)
+        own, others = (quadrature.predict(one, x, t.long()) for one in (self, other))
+        return torch.equal(own, others)
 
     def stand_in(self, *, seed: int) -> Tensor:
         """Samples to stand for this model in training."""

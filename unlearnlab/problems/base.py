@@ -92,8 +92,7 @@ class Problem(ABC):
             self.check_support()
         self.thresholds: Array = self._given(thresholds, relative)
         self.check_thresholds()
-        if not retain.sampled:
-            self.check_distinct()
+        self.check_distinct()
 
     def _given(self, thresholds: ArrayLike | None, relative: ArrayLike | None) -> Array:
         """Thresholds on what is to be forgotten, in the units of the constraints."""
@@ -361,12 +360,17 @@ class Problem(ABC):
                 )
 
     def _refuse_equal(self) -> None:
-        for i in range(self.forgotten):
-            if self.thresholds[i] > 0 and _equal(self.atoms.ratios[:, i]):
+        for i, other in enumerate(self.forget):
+            if self.thresholds[i] > 0 and self._is_retained(i, other):
                 raise ValueError(
                     f"forget[{i}] equals retain: staying close to q and away from q contradict "
                     f"each other; set thresholds[{i}] to 0 or forget something else"
                 )
+
+    def _is_retained(self, i: int, other: Any) -> bool:
+        if self.retain.sampled:
+            return bool(self.retain.same_as(other))
+        return _equal(self.atoms.ratios[:, i])
 
 
 def _equal(log_ratios: Array) -> bool:
