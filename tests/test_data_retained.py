@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
+from test_pictures import REFUSED, put
 
 import unlearnlab as ul
 from unlearnlab import baselines, data_unlearning, metrics, picture_report
@@ -196,3 +197,12 @@ def test_half_precision_is_refused_before_the_first_step(folder, dtype):
     problem = ul.ForwardKL(model, [ul.PointMass(x, model.schedule, dtype=dtype)], [10.0])
     with pytest.raises(ValueError, match=r"student has parameters of torch\.b?float16.*float32"):
         ul.finetune(problem, model, steps=1, batch=2, data=torch.zeros(4, *model.shape))
+
+
+@pytest.mark.parametrize(("name", "content", "says"), REFUSED, ids=[one[0] for one in REFUSED])
+def test_the_command_names_pictures_that_cannot_be_read(folder, tmp_path, name, content, says):
+    path = put(tmp_path, name, content)
+    for more in (["--forget", str(path)], ["--images", str(tmp_path)]):
+        with pytest.raises((OSError, ValueError), match=f"{name}' cannot be read .*{says}"):
+            main(arguments(folder, tmp_path / "out", *more, "--fit"))
+    assert [one.name for one in tmp_path.iterdir()] == [name]

@@ -145,7 +145,7 @@ def read_scheduler(folder: Path) -> Any:
         warnings.warn(
             f"{where} with variance_type={variance!r}; sampler='ddpm' draws with the posterior's "
             "variance here ('fixed_small')",
-            stacklevel=4,
+            stacklevel=3,
         )
     return scheduler
 

@@ -360,21 +360,18 @@ class Problem(ABC):
                 )
 
     def _refuse_equal(self) -> None:
+        q = self.retain
         for i, other in enumerate(self.forget):
-            if self.thresholds[i] > 0 and self._is_retained(i, other):
+            if self.thresholds[i] > 0 and (
+                q.same_as(other) if q.sampled else _equal(self.atoms.ratios[:, i])
+            ):
                 raise ValueError(
                     f"forget[{i}] equals retain: staying close to q and away from q contradict "
                     f"each other; set thresholds[{i}] to 0 or forget something else"
                 )
 
-    def _is_retained(self, i: int, other: Any) -> bool:
-        if self.retain.sampled:
-            return bool(self.retain.same_as(other))
-        return _equal(self.atoms.ratios[:, i])
-
 
 def _equal(log_ratios: Array) -> bool:
     """Whether q_i = q to rounding; a few cells settle most cases."""
-    return all(
-        np.abs(r).max() < 1e-12 for r in (log_ratios[:: len(log_ratios) // 64 + 1], log_ratios)
-    )
+    parts = log_ratios[:: len(log_ratios) // 64 + 1], log_ratios
+    return all(np.abs(r).max() < 1e-12 for r in parts)
