@@ -7,7 +7,6 @@ processes or GPUs, in mixed precision.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,9 @@ import torch
 from ..images import contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
-from ..training.settings import enough_memory
+from . import preflight, report
 from .config import BASELINES, DTYPES, Config, shipped
 from .pipeline import TextToImage
-
-REPORT, SHEET = "report.json", "before_and_after.png"
 
 
 class Watch:
@@ -61,12 +58,10 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     reference = None
     if config.reference is not None:
         reference = sd.prompt(config.reference, guidance=config.guidance)
-    for text in config.unrelated:
-        sd.prompt(text)  # refused now, not after hours
     student = None
     if config.method != "dual-only":
         student = sd.lora(config.rank, seed=config.seed)
-        try_step(student, retain, config.rows)
+        accelerator.print(preflight.try_step(student, retain, config.rows))
     return finetune(
         config.made(retain, forget, reference),
         student,
@@ -78,49 +73,6 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         watch=Watch(config, sd, accelerator),
         **config.options,
     )
-
-
-def try_step(student: Any, retain: Any, rows: int) -> None:
-    """Rows through the student and back, before anything is estimated: most of a step's memory.
-
-    Raises:
-        MemoryError: it does not fit.
-    """
-    with enough_memory("a trial step"):
-        x = torch.zeros((rows, *student.shape), dtype=student.dtype, device=student.device)
-        pupil = student.for_training()
-        pupil.condition(retain)
-        pupil(x, torch.zeros(rows, dtype=torch.long, device=x.device)).sum().backward()
-
-
-def report(config: Config, sd: TextToImage, run: Any) -> tuple[dict[str, Any], torch.Tensor]:
-    """Numbers of a run, and a sheet: two rows for each prompt, before and after."""
-    how: dict[str, Any] = {"steps": config.sample_steps, "seed": config.seed}
-    guidance, rows, rates = config.sample_guidance, [], {}
-    pairs = {config.retain: run.student}  # a composed model draws nothing else
-    if hasattr(run.student, "prompt"):
-        texts = (config.retain, *config.forget, *config.unrelated)
-        pairs = {text: run.student.prompt(text, guidance=guidance) for text in texts}
-    for text, student in pairs.items():
-        before = sd.prompt(text, guidance=guidance).images(config.samples, **how)
-        after = sd.decode(student.sample(config.samples, **how))
-        rows += [before[:8], after[:8]]
-        if config.model == "tiny":
-            from .classifier import load_classifier, rates_of
-
-            tell = load_classifier(device=before.device)
-            rates[text] = {"before": rates_of(before, tell), "after": rates_of(after, tell)}
-    numbers = {
-        "status": run.status,
-        "reason": run.reason,
-        "multipliers": run.multipliers.tolist(),
-        "thresholds": run.problem.thresholds.tolist(),
-        "rates": rates,
-    }
-    if run.evaluation is not None:
-        numbers["objective"] = run.evaluation.objective
-        numbers["constraints"] = list(map(float, run.evaluation.constraints))
-    return numbers, contact_sheet(rows, scale=max(1, 64 // rows[0].shape[-1]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,22 +88,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = Config.load(given.config, out=given.out, model=given.model)
     out = Path(config.out)
+    preflight.require_writable(out)
+    preflight.require_tracker(config.tracker)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     if config.tracker:
         accelerator.init_trackers("unlearnlab")
     sd = TextToImage.from_pretrained(
-        config.model, dtype=DTYPES[config.dtype], device=accelerator.device
+        config.model,
+        dtype=DTYPES[config.dtype],
+        device=accelerator.device,
+        safety=config.safety,
     )
+    preflight.settle(config, sd)
     run = unlearn(config, sd, accelerator, resume=given.resume)
     accelerator.end_training()
-    if not accelerator.is_main_process:
-        return
-    numbers, sheet = report(config, sd, run)
+    if accelerator.is_main_process:
+        finish(config, sd, run)
+
+
+def finish(config: Config, sd: TextToImage, run: Any) -> None:
+    """Save the student, then draw, write and show the report.
+
+    Raises:
+        RuntimeError: the report failed; the student is saved, and the message says where.
+    """
+    out = Path(config.out)
+    saved = "there is no student to save"
     if hasattr(run.student, "save"):
-        run.student.save(out / "lora")
-    write_image(out / SHEET, sheet)
-    (out / REPORT).write_text(json.dumps(numbers, indent=1) + "\n")
-    print(json.dumps(numbers, indent=1))
+        run.student.save(out / report.STUDENT)
+        saved = f"the student is saved in {str(out / report.STUDENT)!r}"
+    try:
+        pictures = report.drawn(config, sd, run.student)
+        numbers = report.numbers_of(config, run, pictures)
+        report.write(out, numbers, report.sheet_of(pictures))
+    except Exception as error:  # whatever it is, the run is done and must not look lost
+        raise RuntimeError(
+            f"the report failed ({type(error).__name__}: {error}); {saved}, and --resume makes "
+            "the report again"
+        ) from error
+    print(report.table(config, run, numbers))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,9 @@ CHECKS: dict[str, Check] = {
     "seed": fields.whole(0),
     "tracker": fields.optional(fields.text),
     "grid_every": fields.whole(0),
+    "safety": fields.optional(fields.switch),
+    "checkpointing": fields.switch,
+    "attention_slicing": fields.switch,
     "options": fields.mapping,
 }
 OF_FINETUNE: dict[str, Check] = {
@@ -97,6 +100,10 @@ class Config:
         out: folder for the checkpoint, the student and the report.
         tracker: of accelerate, such as tensorboard; by default none.
         grid_every: rounds between sample grids; 0 for none.
+        safety: on asks for the pipeline's safety checker, off leaves it out; by default there is
+            one where the pipeline has one.
+        checkpointing: compute a step's middle again for its gradient in the place of keeping it.
+        attention_slicing: attention in parts, one after the other.
         options: of `finetune` and the method: steps, batch, lr, dual_lr, sampling_steps, ...
     """
 
@@ -123,6 +130,9 @@ class Config:
     seed: int = 0
     tracker: str | None = None
     grid_every: int = 0
+    safety: bool | None = None
+    checkpointing: bool = False
+    attention_slicing: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
