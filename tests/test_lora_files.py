@@ -126,11 +126,32 @@ def test_kohyas_format_with_an_alpha_and_a_rank_of_each_layer(tmp_path, te):
     merged = kohya(tmp_path, te=te)
     student = ul.TextToImage(untrained()).load_lora(tmp_path, text="a cowboy")
     close(of(student), predicted(merged))
+    student.save(tmp_path / "again", "kohya")
+    theirs, ours = (
+        load_file(next(f.glob("*.safetensors"))) for f in (tmp_path, tmp_path / "again")
+    )
+    assert {name.replace(f"{te}_", "lora_te_") for name in theirs} == set(ours)
     for form in ("diffusers", "kohya"):  # and again as others read it
         student.save(tmp_path / form, form)
         stock = untrained()
         stock.load_lora_weights(tmp_path / form)
         close(predicted(stock), predicted(merged))
+
+
+def test_a_student_with_a_text_encoder_is_trained_further(tmp_path):
+    pipeline, *configs = trained(16, True)
+    saved(tmp_path / "theirs", pipeline, *configs)
+    sd = ul.TextToImage(untrained())
+    student = sd.load_lora(tmp_path / "theirs")
+    problem = ul.ReverseKL(sd.prompt("a cowboy"), [sd.prompt("a horse")], [1.0])
+    how = {"steps": 2, "batch": 2, "sampling_steps": 2, "evaluate": False, "progress": False}
+    run = ul.finetune(problem, student, lr=1e-2, **how)
+    start = predicted(pipeline)
+    assert float((of(run.student) - start).norm()) > 1e-3 * float(start.norm())
+    run.student.save(tmp_path / "ours")
+    stock = untrained()
+    stock.load_lora_weights(tmp_path / "ours")
+    close(predicted(stock), of(run.student))
 
 
 def test_a_file_without_the_names_of_parts(tmp_path):

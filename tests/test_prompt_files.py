@@ -90,7 +90,10 @@ def test_files_that_are_refused_by_line(tmp_path, data, message):
         ("role,prompt\nretain,a\nretain,b\nforget,c\n", "one row to retain; it has 2"),
         ("role,prompt\nforget,c\n", "one row to retain; it has 0"),
         ("role,prompt\nretain,a\nunrelated,c\n", "at least one to forget"),
-        ("role,prompt\nretain,a\nforget,c\nforget,c\n", "is there twice; got 'c'"),
+        (
+            "role,prompt\nretain,a\nforget,c\nforget,c\n",
+            r"forget\[1\] is forget\[0\] again; got 'c'",
+        ),
         ("role,prompt\nretain,a\nforget,c\nforget,d\n", "one for each of 2 prompts"),
     ],
 )

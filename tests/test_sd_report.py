@@ -154,3 +154,13 @@ def test_checkpointing_and_slicing_change_what_is_kept_and_not_what_is_drawn(mod
         weights[lean] = predict(student, x, torch.full((4,), 300))
     assert kept[True] < kept[False] / 2
     assert float((weights[True] - weights[False]).abs().max()) < 1e-3
+
+
+def test_what_a_run_is_not_continued_with_is_said(model, tmp_path):
+    path, out = config(tmp_path, model)
+    main(["--config", str(path)])
+    before = (out / "run.safetensors").read_bytes()
+    path.write_text(path.read_text().replace("steps: 4, lr", "steps: 8, lr"))
+    with pytest.raises(ValueError, match=r"settings is {'steps': 4}, here it is {'steps': 8}"):
+        main(["--config", str(path), "--resume"])
+    assert (out / "run.safetensors").read_bytes() == before

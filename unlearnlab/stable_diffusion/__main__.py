@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..images import contact_sheet, write_image
+from ..images import contact_sheet
 from ..training.finetune import finetune
 from ..training.loop import Loop
 from . import preflight, report
@@ -36,8 +36,7 @@ class Watch:
             how = {"steps": self.config.sample_steps, "seed": self.config.seed}
             images = self.sd.decode(loop.model.sample(self.config.samples, **how))
             path = Path(self.config.out) / "grids" / f"round_{loop.round:06}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, contact_sheet([images]))
+            report.write_picture(path, contact_sheet([images]))
 
 
 def _flat(values: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -157,13 +157,15 @@ class Config:
         self.unrelated = found["unrelated"]
 
     def _require_prompts(self) -> None:
-        """Refuse a prompt to forget that is empty, given twice, or the one to retain."""
-        for i, prompt in enumerate(self.forget):
-            if not prompt:
-                raise ValueError(f"forget[{i}] is empty: name what to forget")
-            if prompt in (self.retain, *self.forget[:i]):
-                what = "the prompt to retain" if prompt == self.retain else "there twice"
-                raise ValueError(f"forget[{i}] is {what}; got {prompt!r}")
+        """Refuse a prompt to forget that is empty, and any prompt that is given twice."""
+        seen = {self.retain: "the prompt to retain"}
+        for name in ("forget", "unrelated"):
+            for i, prompt in enumerate(getattr(self, name)):
+                if not prompt and name == "forget":
+                    raise ValueError(f"forget[{i}] is empty: name what to forget")
+                if prompt in seen:
+                    raise ValueError(f"{name}[{i}] is {seen[prompt]}; got {prompt!r}")
+                seen[prompt] = f"{name}[{i}] again"
 
     def _require_problem(self) -> None:
         """Refuse thresholds that do not fit the prompts, and options of another problem."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,16 +144,27 @@ def label(text: str, width: int) -> Tensor:
 def write(out: Path, numbers: dict[str, Any], sheet: Tensor) -> None:
     """The numbers and the sheet, each whole or not at all; numbers that are none are null."""
     text = json.dumps(_finite(numbers), indent=1, allow_nan=False) + "\n"
-    for name in (SHEET, REPORT):
-        partial = out / f".partial-{os.getpid()}-{name}"
-        try:
-            if name == SHEET:
-                write_image(partial, sheet)
-            else:
-                partial.write_text(text, encoding="utf-8")
-            os.replace(partial, out / name)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_picture(out / SHEET, sheet)
+    with whole_file(out / REPORT) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_picture(path: Path, image: Tensor) -> None:
+    """An image as PNG, whole or not at all."""
+    with whole_file(path) as partial:
+        write_image(partial, image)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write under, that becomes `path` when all is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

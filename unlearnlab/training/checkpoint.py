@@ -72,9 +72,12 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
 
 
 def _apart(one: Any, other: Any) -> tuple[Any, Any]:
-    """The first items in which two lists differ, where they are of one length."""
+    """The first items in which two lists of one length differ; the entries in which two dicts do."""
     while isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+        return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
     return one, other
 
 
