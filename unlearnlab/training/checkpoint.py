@@ -72,7 +72,7 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
 
 
 def _apart(one: Any, other: Any) -> tuple[Any, Any]:
-    """The first items in which two lists of one length differ; the entries in which two dicts do."""
+    """Where two things differ: the first items of lists of one length, all entries of dicts."""
     while isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
     if isinstance(one, dict) and isinstance(other, dict):
