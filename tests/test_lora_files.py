@@ -126,6 +126,9 @@ def test_kohyas_format_with_an_alpha_and_a_rank_of_each_layer(tmp_path, te):
     merged = kohya(tmp_path, te=te)
     student = ul.TextToImage(untrained()).load_lora(tmp_path, text="a cowboy")
     close(of(student), predicted(merged))
+    student.scale(0.5)
+    student.scale(1.0)  # of the file's own α
+    close(of(student), predicted(merged))
     student.save(tmp_path / "again", "kohya")
     theirs, ours = (
         load_file(next(f.glob("*.safetensors"))) for f in (tmp_path, tmp_path / "again")
@@ -154,10 +157,14 @@ def test_a_student_with_a_text_encoder_is_trained_further(tmp_path):
     close(predicted(stock), of(run.student))
 
 
-def test_a_file_without_the_names_of_parts(tmp_path):
+def test_files_without_the_names_of_parts(tmp_path):
+    sd = ul.TextToImage(untrained())
     pipeline, *_ = trained(4)
     save_file(get_peft_model_state_dict(pipeline.unet), tmp_path / "bare.safetensors")
-    close(of(ul.TextToImage(untrained()).load_lora(tmp_path, text="a cowboy")), predicted(pipeline))
+    close(of(sd.load_lora(tmp_path, text="a cowboy")), predicted(pipeline))
+    pipeline, *_ = trained(16)
+    pipeline.unet.save_lora_adapter(tmp_path / "own")  # says its α
+    close(of(sd.load_lora(tmp_path / "own", text="a cowboy")), predicted(pipeline))
 
 
 def spoilt(folder, change):

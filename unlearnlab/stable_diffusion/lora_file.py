@@ -85,6 +85,7 @@ def _known(kind: Any, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
     )
     if not any(key.startswith(tuple(f"{part}." for part in PARTS)) for key in tensors):
         tensors = {f"unet.{key}": tensor for key, tensor in tensors.items()}  # as `unet` saves it
+        metadata = {f"unet.{key}": value for key, value in (metadata or {}).items()}
     others = [key for key in tensors if key.split(".")[0] not in PARTS]
     if others:
         raise ValueError(f"there is nothing to apply {others[0]} to")
@@ -108,7 +109,8 @@ def _settle(
                 # Not the loader's: where α differ from layer to layer, it keeps none of them.
                 alpha = alphas.pop(f"{key}.alpha", None)
                 if alpha is not None:
-                    layer.scaling[adapter] = alpha / layer.r[adapter]
+                    layer.lora_alpha[adapter] = alpha
+                    layer.set_scale(adapter, 1.0)
     if alphas:
         raise ValueError(f"{next(iter(alphas))} belongs to no layer")
 
