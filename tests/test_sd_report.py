@@ -164,3 +164,16 @@ def test_what_a_run_is_not_continued_with_is_said(model, tmp_path):
     with pytest.raises(ValueError, match=r"settings is {'steps': 4}, here it is {'steps': 8}"):
         main(["--config", str(path), "--resume"])
     assert (out / "run.safetensors").read_bytes() == before
+
+
+def test_a_run_is_not_continued_on_other_weights_of_the_same_name(tmp_path):
+    untrained().save_pretrained(tmp_path / "pipeline")
+    path, out = config(tmp_path, tmp_path / "pipeline")
+    main(["--config", str(path)])
+    before = (out / "run.safetensors").read_bytes()
+    other = untrained()
+    other.unet.conv_in.weight.data[0, 0, 0, 0] += 1e-3
+    other.save_pretrained(tmp_path / "pipeline")
+    with pytest.raises(ValueError, match="is of another run: its weights is"):
+        main(["--config", str(path), "--resume"])
+    assert (out / "run.safetensors").read_bytes() == before

@@ -41,7 +41,7 @@ def read_pipeline(
             f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
             "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
         )
-    with _quiet():
+    with quiet():
         from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
         try:
@@ -73,7 +73,7 @@ def read_pipeline(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the bars and remarks of the libraries while they load a model."""
     import transformers
     from diffusers.utils import logging as diffusers_log

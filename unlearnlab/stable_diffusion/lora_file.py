@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import adapters
+from .loading import quiet
 
 FILE = "pytorch_lora_weights.safetensors"
 KOHYA = "lora_kohya.safetensors"
@@ -62,7 +63,7 @@ def load_into(pipeline: Any, path: Path, adapter: str) -> None:
                 load = getattr(pipeline, f"load_lora_into_{part}")
                 told = any(key.startswith(f"{part}.") for key in metadata or {})
                 how = {"adapter_name": adapter, "metadata": metadata if told else None}
-                with adapters.beside_others():
+                with quiet(), adapters.beside_others():
                     load(tensors, None, **{part: getattr(pipeline, part)}, **how)
         _settle(pipeline, raw, tensors, adapter)
     except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError, OSError) as error:
@@ -144,7 +145,7 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
     if form == "merged":
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"{str(folder)!r} already holds something; nothing was overwritten")
-        with _staged(folder) as stage:
+        with quiet(), _staged(folder) as stage:
             _merged(pipeline).save_pretrained(stage, safe_serialization=True)
         return
     found = {p: adapters.changes(getattr(pipeline, p), name) for p, name in names.items()}

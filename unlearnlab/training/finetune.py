@@ -20,6 +20,7 @@ from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
 from .gate import Gate
+from .identities import weights_of
 from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
@@ -162,7 +163,8 @@ def finetune(
         accelerator or make_accelerator(device),
         _folder(folder, resume),
         _identity(problems, make, pupil, how, batch, own, dual, start)
-        | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]},
+        | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]}
+        | ({} if folder is None else {"weights": weights_of([first.retain, *first.compared])}),
         progress,
         watch,
         make_optimizer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -26,3 +27,10 @@ def _(value: nn.Module) -> list[Any]:
 @content.register(DiffusionModel)
 def _(value: DiffusionModel) -> str:
     return repr(value)
+
+
+def weights_of(models: Sequence[DiffusionModel]) -> list[str]:
+    """A digest of each network that some models have: names alone do not tell two of them apart."""
+    networks = {id(one.network): one.network for one in models}.values()
+    held = [one.state_dict() for one in networks if isinstance(one, nn.Module)]
+    return [sha256(repr(content(dict(one))).encode()).hexdigest() for one in held]
