@@ -68,7 +68,10 @@ def load_into(pipeline: Any, path: Path, adapter: str) -> None:
         _settle(pipeline, raw, tensors, adapter)
     except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError, OSError) as error:
         line = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} is of another network than the pipeline's ({line})") from None
+        raise ValueError(
+            f"{path} cannot be applied: it is of another network, or of a kind that is not "
+            f"supported ({line})"
+        ) from None
 
 
 def _known(kind: Any, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
