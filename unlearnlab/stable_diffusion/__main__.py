@@ -78,7 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     from accelerate import Accelerator
 
-    parser = argparse.ArgumentParser(prog="python -m unlearnlab.stable_diffusion")
+    parser = argparse.ArgumentParser(
+        prog="python -m unlearnlab.stable_diffusion",
+        description="Unlearn prompts from a Stable Diffusion 1.x pipeline.",
+        epilog="Reads a YAML file, prompts as CSV (UTF-8 or UTF-16; commas, semicolons or tabs), "
+        "pipelines as diffusers folders or hub ids. Writes the student as diffusers' LoRA (lora/), "
+        "report.json, before_and_after.png, grids and a checkpoint; `student.save` writes kohya's "
+        "format and whole pipelines.",
+    )
     known = ", ".join(shipped())
     parser.add_argument("--config", required=True, help=f"a YAML file (see Config), or {known}")
     parser.add_argument("--out", help="folder in the place of the configuration's `out`")
