@@ -190,6 +190,27 @@ def test_a_run_never_trains_on_its_own_pictures(folder, tmp_path):
     main([*given, "--resume"])  # refused, were the data others
 
 
+def test_a_run_on_another_model_is_not_continued(folder, tmp_path):
+    """Of one description, with other weights; and what differs in settings is said."""
+    model = ul.DDPM.from_pretrained(folder / "model")
+    other = model.for_training()
+    with torch.no_grad():
+        next(other.parameters()).add_(0.1)
+    x = torch.rand(4, *model.shape) * 2 - 1
+
+    def go(q, resume, steps=2):
+        problem = ul.ForwardKL(q, [ul.PointMass(x[0], q.schedule)], [10.0])
+        how = {"steps": steps, "batch": 2, "folder": tmp_path, "resume": resume}
+        return ul.finetune(problem, q, data=x, evaluate=False, progress=False, **how)
+
+    go(model, False)
+    with pytest.raises(ValueError, match="of another run: its weights is"):
+        go(other, True)
+    with pytest.raises(ValueError, match=r"its settings is \{'steps': 2\}, here it is .*4\}"):
+        go(model, True, steps=4)
+    go(model, True)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_refused_before_the_first_step(folder, dtype):
     model = ul.DDPM.from_pretrained(folder / "model", dtype=dtype)

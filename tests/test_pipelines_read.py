@@ -155,3 +155,15 @@ def test_a_safety_checker_is_switched(with_checker, safety, there):
     assert (sd.pipeline.safety_checker is not None) == there
     images, flags = sd.checked(torch.zeros((2, *sd.shape)))
     assert images.shape == (2, 3, 32, 32) and 0 <= flags <= (2 if there else 0)
+
+
+def test_the_only_variant_of_a_folder_needs_no_name(tmp_path):
+    """One saved as fp16 alone is read as it is; with another beside it, it is asked for."""
+    plain = untrained()
+    plain.save_pretrained(tmp_path, variant="fp16")
+    own = ul.TextToImage.from_pretrained(tmp_path).pipeline.unet.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in plain.unet.state_dict().items())
+    plain.save_pretrained(tmp_path, variant="ema")
+    with pytest.raises(ValueError, match=r"variant must be one of those in .*'ema', 'fp16'.*None"):
+        ul.TextToImage.from_pretrained(tmp_path)
+    ul.TextToImage.from_pretrained(tmp_path, variant="ema")

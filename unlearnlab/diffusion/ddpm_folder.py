@@ -188,7 +188,7 @@ def read_network(folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
 
     require_network(config_of(folder, "config.json"), folder / "config.json")
     options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    chosen = _variant(folder, variant)
+    chosen = variant_of(folder, variant)
     try:
         unet, told = UNet2DModel.from_pretrained(folder, variant=chosen, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -208,7 +208,7 @@ def read_network(folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
     return unet
 
 
-def _variant(folder: Path, asked: str | None) -> str | None:
+def variant_of(folder: Path, asked: str | None) -> str | None:
     """The variant of the weights to read; the plain ones where they are there."""
     safe = {
         found["variant"]

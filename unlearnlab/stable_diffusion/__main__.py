@@ -104,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dtype=DTYPES[config.dtype],
         device=accelerator.device,
         safety=config.safety,
+        variant=config.variant,
     )
     preflight.settle(config, sd)
     run = unlearn(config, sd, accelerator, resume=given.resume)

@@ -41,6 +41,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 CONFIGS = Path(__file__).parent / "configs"
 CHECKS: dict[str, Check] = {
     "model": fields.text,
+    "variant": fields.optional(fields.text),
     "problem": fields.among(PROBLEMS),
     "out": fields.text,
     "retain": fields.text,
@@ -87,7 +88,7 @@ class Config:
     """One run.
 
     Attributes:
-        model: "tiny", a diffusers folder or a hub id.
+        model: "tiny", a diffusers folder or a hub id. variant: of its weights, such as fp16.
         problem: reverse-kl, forward-kl or likelihood.
         retain: the prompt to keep. forget: those to unlearn. unrelated: others to watch.
         prompts: instead, a CSV file with columns `role` (retain, forget, unrelated) and `prompt`.
@@ -114,6 +115,7 @@ class Config:
     forget: list[str] = field(default_factory=list)
     unrelated: list[str] = field(default_factory=list)
     prompts: str | None = None
+    variant: str | None = None
     thresholds: Any = None
     relative: Any = None
     statistic: str = "ratio"

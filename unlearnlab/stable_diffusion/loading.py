@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..diffusion.ddpm_folder import variant_of
+
 TINY = Path(__file__).parent / "weights" / "tiny"
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 OTHER_KINDS = {
@@ -30,12 +32,16 @@ def read_pipeline(
     dtype: torch.dtype,
     device: str | torch.device,
     safety: bool | None,
+    variant: str | None,
 ) -> Any:
     """A stock pipeline; see `TextToImage.from_pretrained`."""
     without: dict[str, Any] = {}
     if safety is False:
         without = {"safety_checker": None, "requires_safety_checker": False}
     path = TINY if str(name) == "tiny" else name
+    unet = Path(path) / "unet"
+    if any(unet.glob("*.safetensors")):  # else it is on the hub, or refused below
+        variant = variant_of(unet, variant)
     if path == TINY and not (TINY / "model_index.json").is_file():
         raise FileNotFoundError(
             f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
@@ -57,7 +63,7 @@ def read_pipeline(
             raise ValueError(f"{str(name)!r} has no {', '.join(missing)}")
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(
-                str(path), use_safetensors=True, **without
+                str(path), use_safetensors=True, variant=variant, **without
             )
         except (OSError, ValueError) as error:
             line = str(error).strip().splitlines()[0]

@@ -61,6 +61,7 @@ class TextToImage:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
         safety: bool | None = None,
+        variant: str | None = None,
     ) -> TextToImage:
         """A diffusers folder or a hub id; "tiny" is the package's own.
 
@@ -68,13 +69,14 @@ class TextToImage:
 
         Args:
             safety: False leaves its safety checker out, True asks for one; None takes what it has.
+            variant: of its weights, such as "fp16"; the only one in a folder needs no name.
 
         Raises:
             FileNotFoundError: no such folder, and no such model on the hub or no way to reach it.
             ValueError: a pipeline of another kind, weights that are not safetensors, or no safety
                 checker where one is asked for.
         """
-        pipeline = read_pipeline(name, dtype=dtype, device=device, safety=safety)
+        pipeline = read_pipeline(name, dtype=dtype, device=device, safety=safety, variant=variant)
         return cls(pipeline, str(name))
 
     @property
