@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
 from .gate import Gate
-from .identities import weights_of
+from .identities import identity_of, weights_of
 from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
@@ -162,7 +161,7 @@ def finetune(
         dual,
         accelerator or make_accelerator(device),
         _folder(folder, resume),
-        _identity(problems, make, pupil, how, batch, own, dual, start)
+        identity_of(problems, make, pupil, how, batch, own, dual, start)
         | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]}
         | ({} if folder is None else {"weights": weights_of([first.retain, *first.compared])}),
         progress,
@@ -283,34 +282,3 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
             "anew; nothing was overwritten"
         )
     return path
-
-
-def _identity(
-    problems: list[Problem],
-    method: Any,
-    student: nn.Module,
-    settings: Settings,
-    batch: int,
-    options: Any,
-    dual: Multipliers,
-    start: Any,
-) -> dict[str, Any]:
-    """What a run must share with a checkpoint to continue it."""
-    first, optimizer = problems[0], dual.optimizer
-    defaults = {} if optimizer is None else optimizer.defaults
-    return first.identity() | {
-        "models": [repr(first.retain), *map(repr, first.compared)],
-        "forgotten samples": [content(getattr(one, "samples", None)) for one in first.forget],
-        "thresholds": [one.thresholds.tolist() for one in problems],
-        "method": method.__name__,
-        "objective": options.identity(),
-        "student": [[name, list(p.shape)] for name, p in student.named_parameters()],
-        "settings": asdict(settings) | {"save_every": None},
-        "batch": batch,
-        "drawn by": [student.sampler, student.sampling_steps, dual.reads],
-        "dual optimiser": [
-            type(optimizer).__name__,
-            {name: repr(value) for name, value in sorted(defaults.items())},
-        ],
-        "first multipliers": start.tolist(),
-    }
