@@ -196,6 +196,22 @@ def test_erasediff_lowers_the_astray_loss_at_its_rate():
     assert reached == pytest.approx(expected, rel=1e-4)
 
 
+def test_esd_trains_on_partial_chains_as_its_authors_do():
+    """Guided by w from N(0, 1) towards N(1, 1), a chain is at α_t·w + standard normal noise."""
+    objective = baselines.ESD([RU], 4096, guidance=1.0, partial=3.0, sampling_steps=50)
+    draws = Draws([0], 0, part=1, like=LIKE)
+    objective.begin(Offset(gaussian(0.4)), torch.tensor(objective.start), draws)
+    x_t, t = objective.points
+    alpha, _ = SCHEDULE.at(t, x_t)
+    apart = x_t - 3.0 * alpha
+    assert len(t.unique()) == 49  # of 50 steps two round to one timestep
+    assert abs(float(apart.mean())) < 0.06 and float(apart.std()) == pytest.approx(1.0, abs=0.04)
+    late = alpha[:, 0] > 0.9
+    assert float((x_t / alpha)[late].mean()) == pytest.approx(3.0, abs=0.15)
+    step = objective.losses(Offset(gaussian(0.0)), torch.tensor(objective.start), draws)
+    assert float(next(step).detach()) > 0
+
+
 def test_esd_is_reverse_kl_at_fixed_multipliers():
     """Its gradient is D.1's divided by 1 − Λ, at λ = η/(1 + η), sample for sample."""
     eta, student = 1.5, Offset(gaussian(0.3))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion import sampling
 from ..diffusion.checks import require_comparable
 from ..diffusion.model import DiffusionModel
-from ..diffusion.quadrature import predict
+from ..diffusion.quadrature import predict, predict_all
 from ..problems import Problem
 from ..training.draws import Draws
 from ..training.finetune import finetune
+from ..training.objective import Tally
 from ..training.reverse_kl import ReverseKLObjective, Sampling
 
 
@@ -25,14 +27,20 @@ class Guidance(Sampling):
     Attributes:
         guidance: η, which until="met" moves.
         base: the model guided away from; by default the retained one.
-        sampling_steps: of the student's sampler.
+        partial: w, to train as the authors do: on chains of the frozen model, guided towards a
+            concept by ε̂_q + w(ε̂_{q_i} − ε̂_q) and stopped on the way; theirs is 3. By default on the
+            student's own samples, noised.
+        sampling_steps: of the sampler.
     """
 
     guidance: float = 1.0
     base: DiffusionModel | None = None
+    partial: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.partial is not None and not 0 <= self.partial < float("inf"):
+            raise ValueError(f"partial must be finite and not negative; got {self.partial!r}")
         if not 0 < self.guidance < float("inf"):
             raise ValueError(f"guidance must be positive and finite; got {self.guidance!r}")
 
@@ -44,6 +52,10 @@ class ESD(ReverseKLObjective):
     u = η, that is λ = η/(1 + mη): its gradient is that of Algorithm D.1 divided by 1 − Λ. With
     `base` = q_1, the authors' default, it is u = η − 1. The multipliers of a run are those whose
     strength is η.
+
+    With `partial` the points are x_t of chains that were never noised, of the frozen model and a
+    concept of each row, at levels even in log-SNR; the authors' are even in timesteps, and their
+    loss has the same weight at all of them.
 
     Source: Gandikota et al. (2023), Erasing concepts from diffusion models, arXiv 2303.07345.
     """
@@ -58,10 +70,38 @@ class ESD(ReverseKLObjective):
         require_comparable(["base", "retain"], [self.base, self.retain])
         self.start = self.at_strength(self.options.guidance)
 
+    def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
+        """Samples of the student, or partial chains of the frozen model."""
+        if self.options.partial is None:
+            super().begin(student, multipliers, draws)
+            return
+        self.tally = Tally()
+        self.points = self.stopped(draws)
+
+    def stopped(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """(K·B, *shape) x_t and (K·B,) t, of guided chains that end at a random step each."""
+        steps = sampling.chain(
+            self.retain.schedule, "ddim", self.options.sampling_steps, spacing="log_snr"
+        )
+        x, end = self.noise(draws), draws.uniform(self.batch).flatten() * len(steps)
+        concept = torch.arange(len(x), device=x.device) % len(self.forget)
+        found, t = torch.empty_like(x), torch.empty(len(x), dtype=torch.long, device=x.device)
+        for k, step in enumerate(steps):
+            here = (end.long() == k).to(x.device)
+            found[here], t[here] = x[here], step.t
+            times = torch.full((len(x),), step.t, device=x.device)
+            null, *others = predict_all([self.retain, *self.forget], x, times)
+            towards = torch.stack(others)[concept, torch.arange(len(x), device=x.device)]
+            x = step.mean(x, null + self.options.partial * (towards - null))
+        return found, t
+
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Squared distance to the guided prediction."""
-        t = self.levels.draw(draws, self.batch)
-        x_t = self.like.schedule.noised(self.x, t, self.noise(draws))
+        if self.options.partial is None:
+            t = self.levels.draw(draws, self.batch)
+            x_t = self.like.schedule.noised(self.x, t, self.noise(draws))
+        else:
+            x_t, t = self.points
         null, start = predict(self.retain, x_t, t), predict(self.base, x_t, t)
         concepts = [predict(other, x_t, t) for other in self.forget]
         own = student(x_t, t)
@@ -81,5 +121,5 @@ class ESD(ReverseKLObjective):
 
 
 def esd(problem: Any, student: Any, **options: Any) -> Any:
-    """ESD; options as of `finetune`, with guidance=, base= and sampling_steps=."""
+    """ESD; options as of `finetune`, with guidance=, base=, partial= and sampling_steps=."""
     return finetune(problem, student, method=ESD, **options)
