@@ -24,10 +24,12 @@ NAN = float("nan")
 
 
 def spoilt(shape=2):
-    """A noise prediction that is finite at t = 0 alone."""
+    """A noise prediction that is finite while it is tried, and no longer."""
+    calls = []
 
     def broken(x, t):
-        return torch.where(t.reshape(-1, 1) == 0, x, NAN)
+        calls.append(t)
+        return x if len(calls) < 4 else x * NAN
 
     return ul.wrap(broken, SCHEDULE, shape)
 
@@ -161,10 +163,10 @@ REFUSED = [
     (lambda: ul.ComposedModel(Q, [A], [NAN]), r"guidance must be finite; got \[nan\]"),
     (lambda: ul.ComposedModel(Q, [A], [1, 2]), "guidance must hold one number per forget"),
     (lambda: ul.ComposedModel(Q, [A], [1], corrector_steps=-1), f"corrector_steps {WHOLE} 0"),
-    (lambda: ul.wrap(lambda x, t: x[:, :1], SCHEDULE, 2), r"returned torch.float32 \(2, 1\)"),
+    (lambda: ul.wrap(lambda x, t: x[:, :1], SCHEDULE, 2), r"returned torch.float32 \(4, 1\)"),
     (lambda: ul.wrap(lambda x, t: x.double(), SCHEDULE, 2), "returned torch.float64"),
     (lambda: ul.wrap(lambda x, t: x.numpy(), SCHEDULE, 2), "returned ndarray"),
-    (lambda: ul.wrap(lambda x, t: x * NAN, SCHEDULE, 2), "must return finite noise"),
+    (lambda: ul.wrap(lambda x, t: x * NAN, SCHEDULE, 2), "not finite for 4 of 4 samples; a noise"),
     (lambda: ul.wrap(lambda x, t: x, SCHEDULE, ()), "at least one axis"),
     (lambda: ul.wrap(lambda x, t: x, SCHEDULE, (3, 0)), f"in shape {WHOLE} 1; got 0"),
     *[(lambda d=d: ul.ScoreNetwork(d), f"dim .*1 and 8; got {d}") for d in (0, 9, 2.5)],
@@ -232,3 +234,67 @@ def test_flows_of_many_dimensions_are_refused():
 def test_a_noise_prediction_of_nan_is_named(call):
     with pytest.raises(ValueError, match=r"not finite for \d+ of \d+ samples; a noise prediction"):
         call()
+
+
+class Stochastic(torch.nn.Module):
+    """A network with dropout, or with a norm over the batch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, t):
+        return self.layer(x)
+
+
+def in_place(x, t):
+    return x.mul_(0.5)
+
+
+def drifting():
+    seen = []
+
+    def function(x, t):
+        seen.append(t)
+        return x * len(seen)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (Stochastic(torch.nn.Dropout(0.5)), r"same x_t and t differ by .*training mode: call its"),
+        (
+            Stochastic(torch.nn.BatchNorm1d(2)),
+            r"in a larger one differ by .*training mode: call its",
+        ),
+        (lambda x, t: x - x.mean(0), "samples of a batch and the same in a larger one differ by"),
+        (lambda x, t: torch.randn_like(x), "two calls with the same x_t and t differ by"),
+        (drifting(), "two calls with the same x_t and t differ by"),
+        (in_place, "must not change x_t or t"),
+    ],
+)
+def test_a_function_of_more_than_x_and_t_is_refused(function, message):
+    """Each of them would be given a certificate for a model that is not there."""
+    with pytest.raises(ValueError, match=message):
+        ul.wrap(function, SCHEDULE, 2)
+    if isinstance(function, Stochastic):
+        assert ul.wrap(function.eval(), SCHEDULE, 2).sample(3).isfinite().all()
+
+
+def test_every_call_of_a_function_is_watched():
+    """What is right while it is tried may be wrong later."""
+    calls = []
+
+    def later(x, t):
+        calls.append(t)
+        if len(calls) < 4:
+            return x
+        return x[:, :1] if len(calls) < 6 else x.mul_(0.5)
+
+    model = ul.wrap(later, SCHEDULE, 2)
+    for message in (r"of the shape and dtype of x_t, torch.float32 \(3, 2\); a call", "not change"):
+        for _ in range(2):
+            with pytest.raises(ValueError, match=message):
+                model.noise_prediction(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))

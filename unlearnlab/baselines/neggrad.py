@@ -25,7 +25,11 @@ class Clipped(identity.Options):
 
 
 class NegGrad(DataObjective):
-    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest."""
+    """−Σ_iE_{q_i}[loss]: unbounded below but for `forget_clip`, and nothing holds the rest.
+
+    The variant without a term that retains, as the authors of SISS compare with; theirs has no
+    clip, which is `forget_clip=float("inf")`.
+    """
 
     Options = Clipped
     denoises = False

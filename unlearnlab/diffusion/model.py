@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -223,66 +223,3 @@ class DiffusionModel(AtomTables, ABC):
         small = self.dim <= sampling.LARGEST_FLOW and not self.corrector_steps
         small = small and self.sampler == "ddim"
         return "point" if self.denoiser or small else "path"
-
-
-class Wrapped(DiffusionModel):
-    """A user's noise prediction as a model; see `wrap`."""
-
-    def __init__(
-        self,
-        function: Callable[[Tensor, Tensor], Tensor],
-        schedule: Schedule,
-        shape: Sequence[int],
-        dtype: torch.dtype,
-        device: str | torch.device,
-    ):
-        super().__init__(shape, schedule, dtype, device)
-        self.function = function
-
-    def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the user's function says."""
-        return self.function(x_t, t)
-
-    def __repr__(self) -> str:
-        return f"Wrapped({getattr(self.function, '__name__', type(self.function).__name__)})"
-
-
-def wrap(
-    function: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
-    shape: int | Sequence[int],
-    *,
-    denoiser: bool = True,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
-) -> Wrapped:
-    """Any noise prediction as a diffusion model.
-
-    Args:
-        function: (x_t (B, *shape), t (B,)) → ε̂ (B, *shape).
-        schedule: the one it was trained with.
-        shape: of one sample.
-        denoiser: whether it predicts E[ε|x_t] of the model's own samples. Guided and composed
-            predictions do not: Lemmas 2 and 3 do not hold for them.
-
-    Raises:
-        TypeError: not callable.
-        ValueError: a trial call returns something else than finite noise of the shape of x_t.
-    """
-    if not callable(function):
-        raise TypeError(f"function must be callable as f(x_t, t); got {type(function).__name__}")
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    model = Wrapped(function, schedule, sizes, dtype, device)
-    model.denoiser = denoiser
-    x = torch.zeros(2, *sizes, dtype=dtype, device=model.device)
-    with torch.no_grad():
-        out = function(x, torch.zeros(2, dtype=torch.long, device=model.device))
-    if isinstance(out, Tensor) and not torch.isfinite(out).all():
-        raise ValueError("function must return finite noise; a trial call at x_t = 0 did not")
-    if not isinstance(out, Tensor) or out.shape != x.shape or out.dtype != dtype:
-        got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(
-            f"function must return noise of the shape and dtype of x_t, {dtype} {tuple(x.shape)}; "
-            f"a trial call returned {got}"
-        )
-    return model
