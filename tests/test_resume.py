@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from students import Shifted, gaussian
 
 import unlearnlab as ul
+from unlearnlab import files
 from unlearnlab.training import checkpoint
 
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
@@ -132,6 +133,23 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage):
     assert path.read_bytes() == before
 
 
+def test_no_flipped_bit_passes(tmp_path):
+    """Of three hundred, anywhere in the file: in numbers, names, shapes, or the digest itself."""
+    state = {"weights": torch.linspace(0, 1, 50), "round": 3, "other": [torch.arange(4), None]}
+    checkpoint.write(tmp_path, state, {"seed": 1})
+    path = tmp_path / checkpoint.NAME
+    content, rng = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        place = rng.randrange(len(content))
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"run\.safetensors is .*nothing was overwritten"):
+            checkpoint.read(tmp_path, {"seed": 1})
+    path.write_bytes(content)
+    assert torch.equal(checkpoint.read(tmp_path, {"seed": 1})["weights"], state["weights"])
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     checkpoint.write(tmp_path, {"x": torch.ones(2)}, {"a": 1})
 
@@ -158,3 +176,33 @@ def test_state_comes_back_as_it_was(tmp_path):
     json.dumps(stored(tmp_path)[1])
     with pytest.raises(TypeError, match="cannot hold a set"):
         checkpoint.write(tmp_path, {"x": {1}}, {})
+
+
+def hold(folder, until):
+    """Another process, in the middle of a run."""
+    with files.held(folder):
+        (Path(folder) / "ready").touch()
+        while not Path(until).exists():
+            time.sleep(0.02)
+
+
+def test_a_folder_is_one_run_s_at_a_time(tmp_path):
+    """Another process is told who holds it; when that is killed, the folder is free."""
+    folder = tmp_path / "run"
+    job = forked.begin(tmp_path / "log", {}, hold, folder, tmp_path / "stop")
+    while not (folder / "ready").exists():
+        assert job.exitcode is None
+        time.sleep(0.02)
+    with pytest.raises(RuntimeError, match=r"is in use by another run \(process \d+ on .*since 20"):
+        ul.finetune(RU, Shifted(), folder=folder, **OPTIONS)
+    assert not (folder / checkpoint.NAME).exists()
+    forked.kill(job)
+    ul.finetune(RU, Shifted(), folder=folder, **OPTIONS)
+    seen = sorted(one.name for one in folder.iterdir())
+    assert seen == [files.LOCK, "ready", checkpoint.NAME]
+
+
+def test_a_folder_is_held_again_by_who_holds_it_and_left_as_it_was(tmp_path):
+    with files.held(tmp_path / "new"), files.held(tmp_path / "new"):
+        assert (tmp_path / "new" / files.HOLDER).exists()
+    assert not (tmp_path / "new").exists()  # nothing was put there

@@ -76,7 +76,12 @@ def test_a_report_that_fails_costs_the_report_alone(model, tmp_path, monkeypatch
     monkeypatch.setattr(report, "drawn", fails)
     with pytest.raises(RuntimeError, match=r"no space left.*saved in .*lora.*--resume makes"):
         main(run)
-    assert sorted(one.name for one in out.iterdir()) == ["grids", "lora", "run.safetensors"]
+    assert sorted(one.name for one in out.iterdir()) == [
+        ".run.lock",
+        "grids",
+        "lora",
+        "run.safetensors",
+    ]
     monkeypatch.setattr(report, "drawn", drawn)
     main([*run, "--resume"])
     assert (out / "report.json").exists()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from . import baselines, metrics
 from .diffusion import DDPM, PointMass
 from .digits import load_classifier
-from .files import require_writable, write_whole
+from .files import held, require_writable, write_whole
 from .images import ImageFolder, read_image, write_image
 from .picture_report import report, require_samples, table
 from .problems import ForwardKL
@@ -161,6 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator()
     if accelerator.is_main_process:
         _require_apart(given.out, given.images)
+    with held(given.out if accelerator.is_main_process else None):
+        _unlearn(given, accelerator)
+
+
+def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
+    """The whole run, in a folder that nobody else writes to."""
     returns = Return(noise_to=given.noise_to, within=given.within)
     model = DDPM.from_pretrained(
         given.model,

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..files import held
 from ..images import contact_sheet
 from ..training.finetune import finetune
 from ..training.loop import Loop
@@ -97,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preflight.require_writable(out)
     preflight.require_tracker(config.tracker)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
+    with held(out if accelerator.is_main_process else None):
+        _unlearn(config, accelerator, resume=given.resume)
+
+
+def _unlearn(config: Config, accelerator: Any, *, resume: bool) -> None:
+    """The whole run, in a folder that nobody else writes to."""
     if config.tracker:
         accelerator.init_trackers("unlearnlab")
     sd = TextToImage.from_pretrained(
@@ -107,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         variant=config.variant,
     )
     preflight.settle(config, sd)
-    run = unlearn(config, sd, accelerator, resume=given.resume)
+    run = unlearn(config, sd, accelerator, resume=resume)
     accelerator.end_training()
     if accelerator.is_main_process:
         finish(config, sd, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..files import write_whole
 
 NAME = "run.safetensors"
-FORMAT = "unlearnlab run 1"
+FORMAT = "unlearnlab run 2"
 
 
 def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
@@ -30,6 +31,7 @@ def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
         "identity": json.dumps(identity, sort_keys=True),
         "skeleton": json.dumps(skeleton),
     }
+    header["sha256"] = _digest(tensors, header)
     content = save(tensors, metadata=header)
     write_whole(folder / NAME, content)
 
@@ -59,6 +61,8 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
         raise ValueError(
             f"{path} is no checkpoint of a run (format {header.get('format')!r}); {advice}"
         )
+    if header.pop("sha256", None) != _digest(tensors, header):
+        raise ValueError(f"{path} is damaged: its contents are not what was written; {advice}")
     stored = json.loads(header["identity"])
     now = json.loads(json.dumps(identity, sort_keys=True))
     for key in sorted(stored.keys() | now.keys()):
@@ -69,6 +73,16 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
                 f"{_short(here)}; {advice}"
             )
     return _unpack(json.loads(header["skeleton"]), tensors)
+
+
+def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    """SHA-256 of all that a checkpoint says: names, kinds, shapes and bytes."""
+    found = sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        rows = tensors[name].contiguous().reshape(-1).view(torch.uint8)
+        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)} ".encode())
+        found.update(rows.numpy().data)
+    return found.hexdigest()
 
 
 def _apart(one: Any, other: Any) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
-from ..files import require_writable
+from ..files import held, require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
@@ -169,7 +169,8 @@ def finetune(
         make_optimizer,
         gradient_hook,
     )
-    trained = loop.run()
+    with held(loop.folder if loop.accelerator.is_main_process else None):
+        trained = loop.run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]

@@ -295,8 +295,9 @@ class Loop:
         seen = torch.cat([loss, measured.objective, measured.constraints.flatten()])
         if not torch.isfinite(seen).all():
             return f"round {self.round}: the loss or a constraint is not finite"
-        if self.trains and not checkpoint.finite([p.detach() for p in self.parameters]):
-            return f"round {self.round}: a parameter is not finite"
+        held = [*(p.detach() for p in self.parameters), *self.average]
+        if self.trains and not checkpoint.finite(held):
+            return f"round {self.round}: a parameter or its average is not finite"
         early = self.history["loss"][:FIRST_ROUNDS]
         if len(early) == FIRST_ROUNDS:
             limit = EXPLODED * (1 + float(torch.stack(early).abs().max()))
