@@ -17,7 +17,6 @@ from figures.digits import run_all
 from unlearnlab import baselines
 
 SEEDS = (0, 1, 2)
-NETWORKS = ("ScoreNetwork", "UNet2DModel", "UNet2DConditionModel")
 KINDS = {
     "RU": lambda q, others, **how: ul.ReverseKL(q, others, **how),
     "FU": lambda q, others, **how: ul.ForwardKL(q, others, **how),
@@ -99,11 +98,11 @@ def trained(method: str, problem: Any, student: Any, seed: int) -> Any:
 
 @contextmanager
 def counted() -> Iterator[dict[str, int]]:
-    """Rows that networks see inside."""
+    """Rows that score networks see inside."""
     found = {"rows": 0}
 
     def hook(module: Any, given: Any) -> None:
-        if type(module).__name__ in NETWORKS:
+        if isinstance(module, ul.ScoreNetwork):
             found["rows"] += len(given[0])
 
     handle = register_module_forward_pre_hook(hook)

@@ -25,3 +25,13 @@ def device(request):
     # Convolutions in TF32 would differ from the CPU's in the third digit.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         yield name
+
+
+@pytest.fixture(scope="session")
+def untrained_folder(tmp_path_factory):
+    """A pipeline of the tiny one's size as diffusers writes it."""
+    from unlearnlab.stable_diffusion.tiny import untrained
+
+    path = tmp_path_factory.mktemp("pipeline")
+    untrained().save_pretrained(path)
+    return path

@@ -23,3 +23,21 @@ def config(folder, model, *, problem="reverse-kl", accumulation=1, batch=4):
     given = {"problem": problem, "accumulation": accumulation, "batch": batch}
     path.write_text(CONFIG.format(model=model, out=out, **given))
     return path, out
+
+
+GOOD = """
+model: tiny
+problem: likelihood
+retain: a cowboy
+forget: [a horse, a cactus]
+relative: 0.2
+out: runs/cowboy
+options: {steps: 3, batch: 4}
+"""
+
+
+def written(folder, text):
+    """A configuration on disk."""
+    path = folder / "run.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path

@@ -198,7 +198,7 @@ def test_erasediff_lowers_the_astray_loss_at_its_rate():
 
 def test_esd_trains_on_partial_chains_as_its_authors_do():
     """Guided by w from N(0, 1) towards N(1, 1), a chain is at α_t·w + standard normal noise."""
-    objective = baselines.ESD([RU], 4096, guidance=1.0, partial=3.0, sampling_steps=50)
+    objective = baselines.ESD([RU], 4096, guidance=1.0, start_guidance=3.0, sampling_steps=50)
     draws = Draws([0], 0, part=1, like=LIKE)
     objective.begin(Offset(gaussian(0.4)), torch.tensor(objective.start), draws)
     x_t, t = objective.points

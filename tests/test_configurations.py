@@ -7,28 +7,14 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sd_runs import GOOD, written
 
 import unlearnlab as ul
 from unlearnlab.stable_diffusion.config import CHECKS, Config
 from unlearnlab.training.multipliers import Multipliers
 from unlearnlab.training.settings import Settings
 
-GOOD = """
-model: tiny
-problem: likelihood
-retain: a cowboy
-forget: [a horse, a cactus]
-relative: 0.2
-out: runs/cowboy
-options: {steps: 3, batch: 4}
-"""
 OPTIONS = "options: {steps: 3, batch: 4}"
-
-
-def written(folder, text):
-    path = folder / "run.yaml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
 
 
 @pytest.mark.parametrize(

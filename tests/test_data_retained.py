@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from PIL import Image
+from saved_ddpm import saved
 from test_pictures import REFUSED, put
 
 import unlearnlab as ul
@@ -23,18 +24,7 @@ STEPS = 20  # of the schedule
 def folder(tmp_path_factory):
     """A DDPM of 20 timesteps and 12 images, dark ones first; the first lies there twice."""
     root = tmp_path_factory.mktemp("retained")
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-    )
-    DDPMPipeline(unet, DDPMScheduler(STEPS, clip_sample=False)).save_pretrained(root / "model")
+    saved(root / "model", DDPMScheduler(STEPS, clip_sample=False))
     (root / "images" / "more").mkdir(parents=True)
     generator = np.random.default_rng(0)
     for i in range(11):
@@ -119,8 +109,8 @@ FIRST = [
     (["--noise-to", "20"], "--noise-to must lie between 1 and 19.*got 20"),
     (["--noise-to", "0"], "noise_to must be a whole number of at least 1"),
     (["--within", "-1"], "within must be positive"),
-    (["--samples", "11"], "--samples must be 0, or lie between 2 and 10,.*got 11"),
-    (["--samples", "1"], "--samples must be 0, or lie between 2 and 10,.*got 1"),
+    (["--samples", "11"], "--samples must be 0, or lie between 3 and 10,.*got 11"),
+    (["--samples", "2"], "--samples must be 0, or lie between 3 and 10,.*got 2"),
     (["--samples", "-3"], "--samples must be 0.*got -3"),
     (["--background", "whitish"], "background must be a colour"),
     (["--forget", "a.png", "a.png"], "a.png' cannot be read .no such file"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler
 from PIL import Image
+from saved_ddpm import saved
 
 import unlearnlab as ul
 from unlearnlab.data_unlearning import main, unlearn_images
@@ -23,19 +24,7 @@ SHAPE = (3, 8, 8)
 def folder(tmp_path_factory):
     """A DDPM in diffusers' format and 24 images, of which it knows nothing."""
     root = tmp_path_factory.mktemp("scale")
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=SHAPE[1],
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=4,
-    )
-    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(root / "model")
+    saved(root / "model", DDPMScheduler(), in_channels=3, out_channels=3, attention_head_dim=4)
     generator = np.random.default_rng(0)
     (root / "images").mkdir()
     for i in range(24):

@@ -15,16 +15,13 @@ from unlearnlab.diffusion.quadrature import predict
 from unlearnlab.stable_diffusion import Prompt
 from unlearnlab.stable_diffusion.__main__ import main
 from unlearnlab.stable_diffusion.config import CONFIGS
-from unlearnlab.stable_diffusion.tiny import untrained
 
 ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pipeline")
-    untrained().save_pretrained(path)
-    return path
+@pytest.fixture
+def model(untrained_folder):
+    return untrained_folder
 
 
 def test_from_a_configuration_to_a_saved_student(model, tmp_path, capsys):

@@ -5,36 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from sd_runs import GOOD, written
 
 import unlearnlab as ul
 from unlearnlab.stable_diffusion.config import (
     CONFIGS,
-    OTHERS,
-    PROBLEMS,
     Config,
     shipped,
 )
-from unlearnlab.training.objective import primal_dual
 from unlearnlab.training.settings import split_options
 
-GOOD = """
-model: tiny
-problem: likelihood
-retain: a cowboy
-forget: [a horse, a cactus]
-relative: 0.2
-out: runs/cowboy
-options: {steps: 3, batch: 4}
-"""
-
-
 ROOT = Path(__file__).parent.parent
-
-
-def written(folder, text):
-    path = folder / "run.yaml"
-    path.write_text(text)
-    return path
 
 
 def test_a_configuration_says_what_it_says(tmp_path):
@@ -128,9 +109,9 @@ def test_the_readme_shows_one_that_is_read(tmp_path):
 @pytest.mark.parametrize("name", shipped())
 def test_what_ships_is_read_and_its_options_are_known(name):
     config = Config.load(name)
-    goal = OTHERS.get(config.method) or primal_dual(PROBLEMS[config.problem])
     own = {"steps", "batch", "lr", "dual_lr"}  # of `finetune` itself
-    split_options({key: v for key, v in config.options.items() if key not in own}, goal.Options)
+    options = {key: v for key, v in config.options.items() if key not in own}
+    split_options(options, config.goal.Options)
     assert config.out == f"runs/{name}"
     if not name.startswith("tiny-"):  # the paper's
         assert "Ours: everything else" in (CONFIGS / f"{name}.yaml").read_text()

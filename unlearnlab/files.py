@@ -98,7 +98,7 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
     finally:
         if lock.lock_counter == 1:
             (path / HOLDER).unlink(missing_ok=True)
-        # Where a run has put nothing, none is left that could be mistaken for one.
+        # A run that ended before it wrote anything leaves neither a lock nor a new folder behind.
         if lock.lock_counter == 1 and [one.name for one in path.glob("*")] == [LOCK]:
             (path / LOCK).unlink()
             if made:

@@ -21,12 +21,7 @@ from .pictures import Shown, background_colour, shown, without_warnings
 from .training.retained import digests
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-SUFFIXES |= {
-    ".avif",
-    ".heic",
-    ".heif",
-    ".jxl",
-}  # named where Pillow cannot
+SUFFIXES |= {".avif", ".heic", ".heif", ".jxl"}  # refused where Pillow has no decoder
 MODES = {1: "L", 3: "RGB"}
 READERS = 8  # threads
 NAMED = 3  # files that a warning names
@@ -151,7 +146,7 @@ def read_image(
 ) -> Tensor:
     """One image (C, H, W) in [−1, 1], float32, as a viewer shows it.
 
-    Upright, as its EXIF data say; of 16 bits a channel the upper 8; of an animation the first
+    Upright, as its EXIF data say; 16 bits a channel scaled to 8; of an animation the first
     frame, with a warning. With `fit`, transparent parts on the background, palettes and colour
     spaces as RGB or grey, and the largest central square resized. Colour profiles are not applied.
 

@@ -20,6 +20,7 @@ from .diffusion.schedule import whole
 from .estimate import Estimate
 
 AT_ONCE = 1024  # images in one call of a descriptor
+FEWEST = 3  # images of a kernel distance: its error is of what is left without one
 BLOCKS, LARGEST = 10, 2048  # of a jackknife, and images that it takes, at most
 SLACK, FARTHEST = 1.5, 100.0  # how far draws may go without and with negative values
 
@@ -88,7 +89,7 @@ def kernel_distance(
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    whole("subset", subset, 3)
+    whole("subset", subset, FEWEST)
     if min(len(images), len(reference)) < subset:
         raise ValueError(
             f"subset={subset} needs as many images; got {len(images)} and {len(reference)}"

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from . import metrics
 from .images import contact_sheet
 from .problems import Evaluation
+from .run_table import aligned, constraints_of
 from .training.retained import apart_from
-from .training.run import HELD_OUT, slack
+from .training.run import HELD_OUT
 
 COPIES, SHOWN, OTHERS = 8, 4, 8  # noised copies of an image; of which shown; kept images looked at
 SUBSET = 200  # images at most, of the subsets that a kernel distance is a mean over
@@ -31,10 +32,10 @@ def require_samples(samples: int, kept: int, descriptor: Any) -> None:
     """
     if samples == 0:
         return
-    if not 2 <= samples <= kept:
+    if not metrics.FEWEST <= samples <= kept:
         raise ValueError(
-            f"--samples must be 0, or lie between 2 and {kept}, the images besides those to "
-            f"forget; got {samples}"
+            f"--samples must be 0, or lie between {metrics.FEWEST} and {kept}, the images besides "
+            f"those to forget; got {samples}"
         )
     if descriptor is None:
         raise ValueError(
@@ -83,6 +84,9 @@ def report(
                 entry[f"similarity {name}"] = float(alike.mean())
         rows.append(torch.cat(row))
         found.append(entry)
+    judged = run.evaluation
+    if judged is None:
+        judged = Evaluation.of(0.0, run.problem.measured(run.student, seed=HELD_OUT))
     kept = apart_from(images, [x[None] for x in forget])
     order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))
     numbers: dict[str, Any] = {
@@ -90,7 +94,7 @@ def report(
         "reason": run.reason,
         "multipliers": run.multipliers.tolist(),
         "thresholds": run.problem.thresholds.tolist(),
-        **_constraints(run),
+        **constraints_of(run.problem, judged),
         "forgotten": found,
         "moved on kept images": moved(models, kept[order[:OTHERS]], t, seed=seed),
     }
@@ -136,28 +140,7 @@ def table(numbers: dict[str, Any], names: Sequence[str]) -> str:
     if "kernel distance after" in numbers:
         ends = (numbers[f"kernel distance {when}"] for when in ("before", "after"))
         rows.append(("all that is drawn", "kernel distance to kept images", *ends, ""))
-    text = [[f"{x:.4g}" if isinstance(x, float) else x for x in row] for row in rows]
-    wide = [max(len(row[i]) for row in text) for i in range(len(rows[0]))]
-    lines = [
-        f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}  {e}".rstrip()
-        for a, b, c, d, e in text
-    ]
-    return "\n".join([*lines, f"{numbers['status']}: {numbers['reason']}"])
-
-
-def _constraints(run: Any) -> dict[str, Any]:
-    """What was asked of each image, and its value before and after, on draws that judge alone."""
-    problem, found = run.problem, run.evaluation
-    if found is None:
-        found = Evaluation.of(0.0, problem.measured(run.student, seed=HELD_OUT))
-    signs = ["≥" if sense > 0 else "≤" for sense in problem.senses]
-    asked = zip(problem.names, signs, problem.thresholds, strict=True)
-    return {
-        "asked": [f"{name} {sign} {value:.4g}" for name, sign, value in asked],
-        "constraints before": problem.baseline().tolist(),
-        "constraints after": found.constraints.tolist(),
-        "met": (problem.shortfalls(found.constraints) <= slack(problem, found)).tolist(),
-    }
+    return "\n".join([*aligned(rows), f"{numbers['status']}: {numbers['reason']}"])
 
 
 def _rms(gaps: Tensor) -> float:

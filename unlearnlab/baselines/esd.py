@@ -16,7 +16,7 @@ from ..diffusion.quadrature import predict, predict_all
 from ..problems import Problem
 from ..training.draws import Draws
 from ..training.finetune import finetune
-from ..training.objective import Tally
+from ..training.objective import Objective
 from ..training.reverse_kl import ReverseKLObjective, Sampling
 
 
@@ -27,20 +27,21 @@ class Guidance(Sampling):
     Attributes:
         guidance: η, which until="met" moves.
         base: the model guided away from; by default the retained one.
-        partial: w, to train as the authors do: on chains of the frozen model, guided towards a
-            concept by ε̂_q + w(ε̂_{q_i} − ε̂_q) and stopped on the way; theirs is 3. By default on the
-            student's own samples, noised.
+        start_guidance: w, to train as the authors do: on chains of the frozen model, guided towards
+            a concept by ε̂_q + w(ε̂_{q_i} − ε̂_q) and stopped on the way; theirs is 3. By default on
+            the student's own samples, noised.
         sampling_steps: of the sampler.
     """
 
     guidance: float = 1.0
     base: DiffusionModel | None = None
-    partial: float | None = None
+    start_guidance: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.partial is not None and not 0 <= self.partial < float("inf"):
-            raise ValueError(f"partial must be finite and not negative; got {self.partial!r}")
+        w = self.start_guidance
+        if w is not None and not 0 <= w < float("inf"):
+            raise ValueError(f"start_guidance must be finite and not negative; got {w!r}")
         if not 0 < self.guidance < float("inf"):
             raise ValueError(f"guidance must be positive and finite; got {self.guidance!r}")
 
@@ -53,9 +54,9 @@ class ESD(ReverseKLObjective):
     `base` = q_1, the authors' default, it is u = η − 1. The multipliers of a run are those whose
     strength is η.
 
-    With `partial` the points are x_t of chains that were never noised, of the frozen model and a
-    concept of each row, at levels even in log-SNR; the authors' are even in timesteps, and their
-    loss has the same weight at all of them.
+    With `start_guidance` the points lie on chains of the frozen model, guided towards one concept
+    for each row, at levels even in log-SNR; the authors' are even in timesteps, and their loss has
+    the same weight at all of them.
 
     Source: Gandikota et al. (2023), Erasing concepts from diffusion models, arXiv 2303.07345.
     """
@@ -72,10 +73,10 @@ class ESD(ReverseKLObjective):
 
     def begin(self, student: Any, multipliers: Tensor, draws: Draws) -> None:
         """Samples of the student, or partial chains of the frozen model."""
-        if self.options.partial is None:
+        if self.options.start_guidance is None:
             super().begin(student, multipliers, draws)
             return
-        self.tally = Tally()
+        Objective.begin(self, student, multipliers, draws)
         self.points = self.stopped(draws)
 
     def stopped(self, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -92,12 +93,12 @@ class ESD(ReverseKLObjective):
             times = torch.full((len(x),), step.t, device=x.device)
             null, *others = predict_all([self.retain, *self.forget], x, times)
             towards = torch.stack(others)[concept, torch.arange(len(x), device=x.device)]
-            x = step.mean(x, null + self.options.partial * (towards - null))
+            x = step.mean(x, null + self.options.start_guidance * (towards - null))
         return found, t
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Squared distance to the guided prediction."""
-        if self.options.partial is None:
+        if self.options.start_guidance is None:
             t = self.levels.draw(draws, self.batch)
             x_t = self.like.schedule.noised(self.x, t, self.noise(draws))
         else:
@@ -121,5 +122,5 @@ class ESD(ReverseKLObjective):
 
 
 def esd(problem: Any, student: Any, **options: Any) -> Any:
-    """ESD; options as of `finetune`, with guidance=, base=, partial= and sampling_steps=."""
+    """ESD; options as of `finetune`, with guidance=, base=, start_guidance= and sampling_steps=."""
     return finetune(problem, student, method=ESD, **options)

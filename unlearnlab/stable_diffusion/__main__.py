@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..files import held
-from ..images import contact_sheet
+from ..files import held, require_writable
+from ..images import contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
 from . import preflight, report
@@ -37,7 +37,7 @@ class Watch:
             how = {"steps": self.config.sample_steps, "seed": self.config.seed}
             images = self.sd.decode(loop.model.sample(self.config.samples, **how))
             path = Path(self.config.out) / "grids" / f"round_{loop.round:06}.png"
-            report.write_picture(path, contact_sheet([images]))
+            write_image(path, contact_sheet([images]))
 
 
 def _flat(values: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = Config.load(given.config, out=given.out, model=given.model)
     out = Path(config.out)
-    preflight.require_writable(out)
+    require_writable("out", out)
     preflight.require_tracker(config.tracker)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     with held(out if accelerator.is_main_process else None):

@@ -12,13 +12,8 @@ import torch
 from .. import baselines
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from ..training.denoising import DataObjective
-from ..training.finetune import BATCH, METHODS
-from ..training.gate import Gate
-from ..training.log_variance import LogVariance
-from ..training.objective import primal_dual
-from ..training.reverse_kl import DualOnlyObjective
+from ..training.finetune import BATCH, METHODS, objective_of
 from ..training.settings import Settings, split_options
-from ..training.tilt import Tilted
 from . import fields
 from .fields import Check
 from .prompt_file import read_prompts
@@ -30,13 +25,6 @@ PROBLEMS: dict[str, type[Problem]] = {
     "likelihood": Likelihood,
 }
 BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
-OTHERS: dict[str, Any] = {
-    "gate": Gate,
-    "log-variance": LogVariance,
-    "tilt": Tilted,
-    "dual-only": DualOnlyObjective,
-    **BASELINES,
-}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CONFIGS = Path(__file__).parent / "configs"
 CHECKS: dict[str, Check] = {
@@ -239,7 +227,7 @@ class Config:
     @property
     def goal(self) -> Any:
         """The class of what is trained on."""
-        return OTHERS.get(self.method) or primal_dual(PROBLEMS[self.problem])
+        return objective_of(BASELINES.get(self.method, self.method), PROBLEMS[self.problem])
 
     @property
     def rows(self) -> int:

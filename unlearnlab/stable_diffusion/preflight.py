@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,20 +14,6 @@ from .fields import one_of
 from .pipeline import TextToImage
 
 COPIES = 5  # of each trained number: itself, its gradient, two means of Adam, its average
-
-
-def require_writable(out: Path) -> None:
-    """Refuse a folder that cannot be made or written to.
-
-    Raises:
-        OSError: it names the folder.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise OSError(f"out {str(out)!r} cannot be written to ({error})") from None
 
 
 def require_tracker(name: str | None) -> None:

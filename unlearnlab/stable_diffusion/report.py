@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files import write_whole
 from ..images import contact_sheet, write_image
-from ..training.multipliers import sizes
-from ..training.status import MISSED
+from ..run_table import aligned, constraints_of
 from .config import Config
 from .pipeline import TextToImage
 
@@ -86,17 +83,8 @@ def numbers_of(config: Config, run: Any, pictures: list[Pictures]) -> dict[str, 
     }
     if run.evaluation is not None:
         numbers["objective"] = run.evaluation.objective
-        numbers["constraints"] = list(map(float, run.evaluation.constraints))
-        numbers["constraints before"] = run.problem.baseline().tolist()
-        numbers["met"] = _met(run)
+        numbers |= constraints_of(run.problem, run.evaluation)
     return numbers
-
-
-def _met(run: Any) -> list[bool]:
-    """Of each constraint: whether it holds within 5 % of its threshold or two standard errors."""
-    errors = np.broadcast_to(run.evaluation.constraints_stderr, run.problem.thresholds.shape)
-    slack = np.maximum(MISSED * sizes(run.problem), 2 * errors)
-    return (run.problem.shortfalls(run.evaluation.constraints) <= slack).tolist()
 
 
 def _rates(config: Config, pictures: list[Pictures]) -> dict[str, Any]:
@@ -144,27 +132,8 @@ def label(text: str, width: int) -> Tensor:
 def write(out: Path, numbers: dict[str, Any], sheet: Tensor) -> None:
     """The numbers and the sheet, each whole or not at all; numbers that are none are null."""
     text = json.dumps(_finite(numbers), indent=1, allow_nan=False) + "\n"
-    write_picture(out / SHEET, sheet)
-    with whole_file(out / REPORT) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_picture(path: Path, image: Tensor) -> None:
-    """An image as PNG, whole or not at all."""
-    with whole_file(path) as partial:
-        write_image(partial, image)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write under, that becomes `path` when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_image(out / SHEET, sheet)
+    write_whole(out / REPORT, text.encode())
 
 
 def _finite(value: Any) -> Any:
@@ -185,10 +154,10 @@ def table(config: Config, run: Any, numbers: dict[str, Any]) -> str:
         asked = f"{run.problem.names[i]} {sign} {run.problem.thresholds[i]:.4g}"
         found = ("", "not measured", "?")
         if measured:
-            before, after = (numbers[key][i] for key in ("constraints before", "constraints"))
+            before, after = (numbers[f"constraints {when}"][i] for when in ("before", "after"))
             found = (f"{before:.4g}", f"{after:.4g}", "yes" if numbers["met"][i] else "NO")
         rows.append((prompt, asked, *found))
-    lines += [*_aligned(rows), ""]
+    lines += [*aligned(rows), ""]
     rows = [("prompt", "", "pictures moved", "flagged", "attributes")]
     for prompt, one in numbers["prompts"].items():
         flagged = "{before} → {after}".format(**one["flagged"])
@@ -196,12 +165,12 @@ def table(config: Config, run: Any, numbers: dict[str, Any]) -> str:
         rows.append((prompt, one["role"], f"{one['moved']:.3f}", flagged, rates))
     if not any(any(one["flagged"].values()) for one in numbers["prompts"].values()):
         rows = [(*row[:3], row[4]) for row in rows]
-    lines += [*_aligned(rows), ""]
+    lines += [*aligned(rows), ""]
     out = Path(config.out)
     files = {"student": STUDENT, "numbers": REPORT, "pictures": SHEET}
     if not hasattr(run.student, "save"):
         del files["student"]  # it is its multipliers
-    lines += _aligned([(what, str(out / name)) for what, name in files.items()])
+    lines += aligned([(what, str(out / name)) for what, name in files.items()])
     return "\n".join(lines)
 
 
@@ -213,12 +182,3 @@ def _changed(rates: dict[str, Any] | None) -> str:
     names = sorted(before, key=lambda name: -abs(after[name] - before[name]))[:TOLD]
     told = [name for name in names if abs(after[name] - before[name]) >= NOTED]
     return ", ".join(f"{name} {before[name]:.2f} → {after[name]:.2f}" for name in told)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

@@ -123,7 +123,7 @@ def finetune(
     Source: [K] Appendices D and E.3.
     """
     problems = _problems(problem)
-    make = _method(method or default_method(problems[0], until), problems[0])
+    make = objective_of(method or _default_method(problems[0], until), type(problems[0]))
     pupil = _student(student, problems, method)
     first, members = problems[0], len(problems)
     chains = "sampling_steps" in make.Options.__dataclass_fields__
@@ -176,16 +176,16 @@ def finetune(
     return runs if isinstance(problem, Sequence) else runs[0]
 
 
-def default_method(problem: Problem, until: str | None) -> str:
+def _default_method(problem: Problem, until: str | None) -> str:
     """The method where none is named."""
     has_ratios = all(getattr(one, "has_density", True) for one in problem.compared)
     return "log-variance" if until == "met" and has_ratios else "primal-dual"
 
 
-def _method(method: Any, problem: Problem) -> Any:
-    """What makes the training objective, from the problems, the batch and its options."""
+def objective_of(method: Any, kind: type[Problem]) -> Any:
+    """What makes the training objective of a kind of problem: from problems, batch and options."""
     if method == "primal-dual":
-        return primal_dual(type(problem))
+        return primal_dual(kind)
     if method in METHODS:
         known = {"gate": Gate, "log-variance": LogVariance, "tilt": Tilted}
         return known.get(method, DualOnlyObjective)

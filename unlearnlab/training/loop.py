@@ -102,8 +102,8 @@ class Loop:
             primal = made(self.parameters) if made else adamw(self.parameters, self.settings.lr)
             self.rates = [group["lr"] for group in primal.param_groups]
             self.primal = self.accelerator.prepare(primal)
-        how = self.objective, self.accelerator, self.settings.clip
-        self.gradients = Gradients(self.parameters, *how)
+        clip = self.settings.clip
+        self.gradients = Gradients(self.parameters, self.objective, self.accelerator, clip)
         self.objective.attach(self.student)
         self.average = [p.detach().clone() for p in self.parameters]
         self.history: dict[str, list[Tensor]] = {

@@ -120,8 +120,8 @@ class Objective(ABC):
         """Tally what has to be computed for it; called without gradients, not in every round."""
 
     def combine(self, gradients: list[list[Tensor]]) -> list[Tensor]:
-        """The gradient of a step from those of its terms, in the parameters each."""
-        return [sum(parts[1:], parts[0]) for parts in zip(*gradients, strict=True)]
+        """The gradient of a step from those of its terms, [term][parameter]."""
+        raise NotImplementedError(f"{type(self).__name__} has {self.terms} terms and no combine")
 
     def hook(self, parameters: Sequence[nn.Parameter]) -> None:  # noqa: B027
         """Change gradients before a step of the optimiser, such as to mask them."""

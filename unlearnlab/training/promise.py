@@ -27,8 +27,8 @@ FIRST = 0.25  # nats, shared by the constraints: where multipliers of 0 begin
 class Promise(Multipliers):
     """Strengths of K students, moved by readings of the students themselves.
 
-    A reading is the problem's evaluation of the student on draws of its own, by the sampler that
-    will draw from it. Each constraint's strength s_i (u of reverse KL, λ_i elsewhere) answers to
+    A reading is of the student's own constraints, on draws by the sampler that will draw from it.
+    Each constraint's strength s_i (u of reverse KL, λ_i elsewhere) answers to
     its own violation v_i and to its change since the reading before:
     log s_i ← log s_i + (0.8·v_i + 0.3·(v_i − v_i'))/slope_i, v_i between −1 and 1. Its unit is the
     way from q's own value to the threshold, or the threshold itself where that is shorter: along

@@ -257,12 +257,11 @@ class LeaveOut(Lagrangian):
         model shows is what has to go. Of noised copies, D's mean posterior of the image is a share.
         """
         how: Any = self.problem.options
-        level = how.level(self.retain.schedule)
         found = torch.zeros(len(self.images), dtype=torch.float64)
         generator = torch.Generator().manual_seed(0)
         for i, x in enumerate(self.images):
             noise = torch.randn((how.draws, *x.shape), generator=generator).to(x)
-            t = torch.full((how.draws,), level, device=x.device)
+            t = torch.full((how.draws,), how.noise_to, device=x.device)
             scores = self.scores(self.retain.schedule.noised(x.expand_as(noise), t, noise), t)
             near = self.near[:, i].bool()
             log_odds = scores[:, near].logsumexp(1) - scores[:, ~near].logsumexp(1)
