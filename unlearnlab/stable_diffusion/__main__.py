@@ -95,9 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = Config.load(given.config, out=given.out, model=given.model)
     out = Path(config.out)
-    require_writable("out", out)
     preflight.require_tracker(config.tracker)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
+    if accelerator.is_main_process:
+        require_writable("out", out)
     with held(out if accelerator.is_main_process else None):
         _unlearn(config, accelerator, resume=given.resume)
 

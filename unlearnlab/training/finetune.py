@@ -137,6 +137,7 @@ def finetune(
     most = max(goal.steps, READINGS * goal.stage) if promised else goal.steps
     how = Settings(most if steps is None else steps, lr, require_seeds(seed, members), **settings)
     device = first.retain.device
+    accelerator = accelerator or make_accelerator(device)
     dual = (
         Promise(problems, start, device)
         if promised
@@ -159,8 +160,8 @@ def finetune(
         goal,
         how,
         dual,
-        accelerator or make_accelerator(device),
-        _folder(folder, resume),
+        accelerator,
+        _folder(folder, resume, accelerator),
         identity_of(problems, make, pupil, how, batch, own, dual, start)
         | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]}
         | ({} if folder is None else {"weights": weights_of([first.retain, *first.compared])}),
@@ -169,7 +170,7 @@ def finetune(
         make_optimizer,
         gradient_hook,
     )
-    with held(loop.folder if loop.accelerator.is_main_process else None):
+    with held(loop.folder if accelerator.is_main_process else None):
         trained = loop.run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
@@ -270,13 +271,14 @@ class _Untrained(nn.Module):
         return made
 
 
-def _folder(folder: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+def _folder(folder: str | os.PathLike[str] | None, resume: bool, accelerator: Any) -> Path | None:
     if folder is None:
         if resume:
             raise ValueError("resume=True needs folder=, where the run's checkpoint lies")
         return None
     path = Path(folder)
-    require_writable("folder", path)
+    if accelerator.is_main_process:  # who tries a folder makes it and takes it away again
+        require_writable("folder", path)
     if not resume and (path / checkpoint.NAME).exists():
         raise ValueError(
             f"folder {path} already holds a run; resume=True continues it, another folder starts "
