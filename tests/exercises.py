@@ -8,8 +8,10 @@ import contextlib
 import dis
 import io
 import re
+import tempfile
 
-from unlearnlab.teaching import EXERCISES, NotYet
+from unlearnlab.teaching import EXERCISES, MISSED, NotYet, numbers, student
+from unlearnlab.teaching.students import drawn
 
 OPEN = re.compile(r"^(\w+) = \.\.\.$", re.MULTILINE)
 SOLUTION = re.compile(r"^### BEGIN SOLUTION\n.*?^### END SOLUTION", re.DOTALL | re.MULTILINE)
@@ -42,17 +44,35 @@ def told(answer, check, space):
     return printed.getvalue().strip()
 
 
+def another(number):
+    """The name of a student whose numbers are not those of the solutions, where there is one."""
+    variants = EXERCISES[number].variants
+    names = (f"student {i}" for i in range(1000))
+    return next((name for name in names if drawn(number, variants, name) != variants[0]), "nobody")
+
+
 def ask(number, answer, space):
-    """The open exercise, a right answer and wrong ones; nbval asks the solution itself."""
+    """The open exercise, a right answer and wrong ones; nbval asks the solution itself.
+
+    The right answer is for another student's numbers: so the solutions are the key to all of them.
+    """
     left = stub(answer)
     (asked,) = OPEN.findall(left)
     check = f'check("{number}", {asked})'
     assert told(left, check, space).startswith("Still open")
-    assert told(OPEN.sub("", answer), check, space) == "Right."
-    for wrong in (OPEN.sub(r"\1 = -123.0", left), f"{left}\n{asked} = -123.0"):
-        sentence = told(wrong, check, space)
-        assert sentence.startswith("Not yet: your answer is -123., "), sentence
-        assert sentence.endswith(EXERCISES[number].hint), sentence
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        student(another(number))
+        theirs = space | {"your": numbers(number)}
+        right = told(OPEN.sub("", answer), check, theirs)
+    assert right.startswith("Right, because "), right
+    hints = EXERCISES[number].hints
+    for wrong, hint in zip((-123.0, -123.0, -124.0, -125.0), (hints[0], *hints), strict=True):
+        for given in (OPEN.sub(rf"\1 = {wrong}", left), f"{left}\n{asked} = {wrong}"):
+            sentence = told(given, check, space)
+            assert sentence.startswith(f"Not yet: your answer is {wrong:.0f}., "), sentence
+            assert sentence.endswith(hint), sentence
+            assert not re.search("too (large|small)", sentence)
+    MISSED.clear()
 
 
 def binds(source):

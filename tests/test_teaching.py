@@ -1,0 +1,216 @@
+"""What checks say, whose numbers they have, and what teaching costs to import."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from unlearnlab import teaching
+from unlearnlab.teaching import EXERCISES, MISSED, NotYet, check, numbers, student
+from unlearnlab.teaching.students import drawn, who
+
+EXACT = [name for name in EXERCISES if name < "06"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder of its own, and no wrong answers so far."""
+    monkeypatch.chdir(tmp_path)
+    MISSED.clear()
+    return tmp_path
+
+
+def said(exercise, answer):
+    with pytest.raises(NotYet) as sentence:
+        check(exercise, answer)
+    return str(sentence.value)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_every_exercise_has_reasons_hints_and_variants(exercise):
+    one = EXERCISES[exercise]
+    assert len(set(one.hints)) == 3 and all(one.hints)
+    assert (one.judge is None) == bool(one.because)
+    keys = [set(numbers) for numbers in one.variants]
+    assert all(names == keys[0] for names in keys)
+    assert len({str(numbers) for numbers in one.variants}) == len(keys)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_the_right_number_of_every_variant_is_right_and_its_neighbour_is_not(exercise):
+    one = EXERCISES[exercise]
+    if one.judge is not None:
+        return
+    for given in one.variants:
+        right = one.expected(**given) if callable(one.expected) else one.expected
+        assert one.verdict(right, given)[0]
+        far = np.asarray(right) + 2 * one.tolerance * np.maximum(1, np.abs(right))
+        assert not one.verdict(far, given)[0]
+
+
+def test_right_is_followed_by_a_reason(capsys):
+    check("09.2", 5000)
+    assert capsys.readouterr().out == (
+        "Right, because 1 − 1/√(2b) reaches the edge there; long before, nothing of q is left: "
+        "P* = ½(√(2b) − 1)².\n"
+    )
+
+
+def test_each_new_wrong_answer_brings_a_hint_and_the_same_one_does_not():
+    hints = EXERCISES["09.1"].hints
+    for answer, tier in ((1.0, 0), (1.0, 0), (2.0, 1), (3.0, 2), (4.0, 2), (1.0, 2)):
+        assert said("09.1", answer).endswith(f"Hint {tier + 1} of 3: {hints[tier]}")
+
+
+def test_nothing_to_bisect_with():
+    for answer in (0.2, 9.0):
+        assert f"{answer:g}, which is not it. " in said("09.1", answer).replace("9.,", "9,")
+
+
+@pytest.mark.parametrize(
+    ("answer", "clause"),
+    [
+        (np.array([5.0]), "an array of shape (1,) where one number is asked for: take its .item()"),
+        (torch.ones(1, 1, requires_grad=True), "shape (1, 1) where one number is asked for"),
+        ([1.0, 2.0], "an array of shape (2,) where one number is asked for"),
+        ("5000", "which is text: numbers are asked for, without quotes"),
+        (True, "which is yes or no: a number is asked for"),
+        (abs, "which is a function: call it, and hand in what it returns"),
+        ({}, "which is not a number"),
+        (float("nan"), "which is not finite"),
+    ],
+)
+def test_answers_of_another_kind_get_a_sentence(answer, clause):
+    assert clause in said("09.2", answer)
+
+
+def test_one_number_for_several():
+    assert "one number where 3 numbers in one list are asked for" in said("00.1", 0.1)
+
+
+def test_a_tensor_is_a_number(capsys):
+    check("09.2", torch.tensor(5000.0, requires_grad=True))
+    assert capsys.readouterr().out.startswith("Right, because ")
+
+
+def test_unknown_exercises_are_named():
+    for ask in (numbers, lambda exercise: check(exercise, 1)):
+        with pytest.raises(ValueError, match=r"exercise must be one of 00.1, .*; got '99.9'"):
+            ask("99.9")
+
+
+def test_nobodys_numbers_are_those_of_the_solutions(capsys):
+    assert who() == ""
+    assert vars(numbers("01.1")) == EXERCISES["01.1"].variants[0]
+    assert capsys.readouterr().out == "Your numbers: mean = 2, b = 8\n"
+    numbers("11.3")
+    assert capsys.readouterr().out == "The numbers of this exercise are everyone's.\n"
+
+
+def test_numbers_differ_by_student_and_the_check_follows(folder, capsys):
+    seen = set()
+    for i in range(30):
+        student(f"student {i}")
+        your = numbers("01.1")
+        seen.add((your.mean, your.b))
+        check("01.1", your.mean * (1 - (2 * your.b) ** 0.5 / abs(your.mean)))
+        assert who() == f"student {i}" and (folder / "student.txt").exists()
+    assert len(seen) == len(EXERCISES["01.1"].variants)
+
+
+def test_a_name_draws_the_same_on_every_machine():
+    assert [drawn("01.1", range(100), name) for name in ("", "ada", "grace")] == [0, 14, 45]
+    assert drawn("01.2", range(100), "ada") != 14
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", 7, None])
+def test_names_are_one_line_of_text(name, folder):
+    with pytest.raises(ValueError, match="name must be one line of text, such as 'ada'; got"):
+        student(name)
+    assert not (folder / "student.txt").exists()
+
+
+def test_when_nbgrader_grades_its_id_counts(folder, monkeypatch):
+    student("somebody else")
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    assert who() == folder.parent.name
+
+
+def test_lessons_00_to_05_need_no_torch():
+    """Their checks, every variant of them, and a quick import."""
+    code = (
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] == 'torch': raise ImportError(name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from unlearnlab.teaching import EXERCISES\n"
+        "light = {'scipy', 'matplotlib', 'IPython'} & set(sys.modules)\n"
+        "for name, one in EXERCISES.items():\n"
+        "    for given in one.variants if name < '06' else ():\n"
+        "        if callable(one.expected): one.expected(**given)\n"
+        "print(light)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_dual_function_is_tried_on_densities_it_has_not_seen():
+    def dual(lam, b, q, q1):
+        u = lam / (1 - lam)
+        mean = q.probabilities @ np.exp(u * (q.log_density - q1.log_density))
+        return lam * b - (1 - lam) * np.log(mean)
+
+    assert EXERCISES["02.1"].verdict(dual, {})[0]
+    wrong = said("02.1", lambda lam, b, q, q1: dual(lam, b, q, q1) + 1e-4)
+    assert "which gives" in wrong and "for two densities of mine" in wrong
+    assert "TypeError" in said("02.1", lambda lam: 0.9)
+
+
+def test_combs_of_neighbours_are_combs_and_halves_are_not():
+    cells, share = np.arange(2001), {"share": 0.25}
+    right, why = EXERCISES["03.1"].verdict(cells % 4 == 0, share)
+    assert right and "each integral gets its share" in why
+    assert not EXERCISES["03.1"].verdict(cells % 2 == 0, share)[0]
+    assert not EXERCISES["03.1"].verdict(cells < 500, share)[0]
+    assert "2001 cells" in EXERCISES["03.1"].verdict(cells[:10] % 4 == 0, share)[1]
+
+
+def test_prices_and_shares_are_both_asked_for():
+    one = EXERCISES["00.3"]
+    given = one.variants[0]
+    assert one.verdict(0.015, given)[0]
+    assert "more than 0.02" in one.verdict(0.05, given)[1]
+    assert "more than 0.37" in one.verdict(0.005, given)[1]
+
+
+def test_gaps_close_at_the_number_of_parts_that_the_formula_says():
+    import unlearnlab as ul
+
+    atoms, atoms1 = ul.Discrete([0.300, 0.695, 0.005]), ul.Discrete([0.69, 0.30, 0.01])
+    for given in EXERCISES["03.3"].variants:
+        parts = EXERCISES["03.3"].expected(**given)
+        gaps = []
+        for k in (parts - 1, parts):
+            split = ul.ReverseKL(atoms.split(k), [atoms1.split(k)], thresholds=[given["b"]])
+            certificate = ul.solve(split).certificate
+            gaps.append(certificate.primal - certificate.dual)
+        assert gaps[1] < 1e-6 < gaps[0]
+
+
+def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
+    one = EXERCISES["09.4"]
+    given = one.variants[0]
+    right, why = one.verdict({"dual_lr": 0.01, "primal_steps": 5, "lr": 0.1}, given)
+    assert right and "dual steps that the student can follow" in why, why
+    wrong = one.verdict({"dual_lr": 0.05, "primal_steps": 2}, given)
+    assert not wrong[0] and "asked: 0.02 of each" in wrong[1]
+    assert "no dictionary of" in one.verdict({"multipliers": [0.75]}, given)[1]
+    assert "256 at most" in one.verdict({"batch": 100_000}, given)[1]
+
+
+def test_everything_public_is_there():
+    for name in teaching.__all__:
+        assert hasattr(teaching, name)

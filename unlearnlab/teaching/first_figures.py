@@ -1,0 +1,64 @@
+"""What the lessons' first cells start from: densities, models and figures, one function each.
+
+A lesson calls one of them, so that its first cell is short; `name??` in a notebook shows its code.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+THICKNESS = 0.6  # standard deviation of the lessons' modes
+
+
+@cache
+def three_modes(forget: float) -> tuple[Any, Any]:
+    """Three equal Gaussians at −3, 0 and 3 on a grid, and the one of them to forget.
+
+    Args:
+        forget: where the mode to forget lies.
+
+    Returns:
+        (q, q₁), both `GridDensity` on 2001 cells from −8 to 8.
+
+    Example:
+        >>> q, q1 = three_modes(0)
+        >>> q.grid
+        Grid(low=-8.0, high=8.0, cells=2001)
+    """
+    from ..density import GaussianMixture, Grid
+
+    grid = Grid(low=-8.0, high=8.0, cells=2001)
+    q = GaussianMixture([1 / 3] * 3, means=[-3, 0, 3], stds=[THICKNESS] * 3).on(grid)
+    return q, GaussianMixture([1.0], means=[forget], stds=[THICKNESS]).on(grid)
+
+
+# The thresholds of lesson 00: the deviation is 0.30 nats in each of the three problems.
+EQUAL_DEVIATION = {"ReverseKL": 1.7997, "ForwardKL": 2.4564, "Likelihood": 0.05675}
+
+
+@cache
+def leaning_pair() -> tuple[Any, Any, Any]:
+    """Lesson 03: a problem, and two densities on its threshold, leaning to either side.
+
+    The middle one of three modes is forgotten by reverse KL, at 1.3 times what q has. The densities
+    are q·exp(±sx), with the s at which KL(p‖q₁) is the threshold exactly.
+
+    Returns:
+        (problem, right, left).
+    """
+    from scipy.optimize import brentq
+
+    from ..problems import ReverseKL
+
+    q, q1 = three_modes(0.0)
+    problem = ReverseKL(retain=q, forget=[q1], relative=1.3)
+
+    def leaning(slope: float) -> Any:
+        return q.grid.density(q.log_density + slope * q.grid.axes[0])
+
+    def missing(slope: float) -> float:
+        return float(problem.thresholds[0] - problem.evaluate(leaning(slope)).constraints[0])
+
+    slope = brentq(missing, 0, 3)
+    return problem, leaning(slope), leaning(-slope)

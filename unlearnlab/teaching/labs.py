@@ -1,0 +1,90 @@
+"""Open tasks: several answers are right, and what is said of one is how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any
+
+from .exercise import Verdict
+
+STEPS = 300  # primal steps of lesson 09's run
+KNOBS = ("batch", "dual_lr", "dual_optimizer", "lr", "primal_steps")
+
+
+def guides(guided: Callable[..., Any]) -> Verdict:
+    """12.3: ε̂_∅ + w(ε̂_text − ε̂_∅), on random tensors."""
+    import torch
+
+    text, empty = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    for w in (0.0, 1.0, 2.0, 7.5):
+        if not torch.allclose(guided(text, empty, w), (1 - w) * empty + w * text, atol=1e-4):
+            return False, f"which gives another prediction at w = {w:g}"
+    return True, (
+        "it starts at the empty prompt and goes w times the way to the text's: at w = 1 the empty "
+        "prompt drops out"
+    )
+
+
+def mended(settings: Any, b: float) -> Verdict:
+    """09.4: settings with which 300 primal steps from λ = 0 settle, scored by the Lagrangian.
+
+    Right where the multiplier stays within 0.02 of λ* for the last third of the run, and the
+    student's Lagrangian, (1 − λ*)·KL(p‖p*) above its optimum, is within 0.02 nats of it.
+    """
+    if not isinstance(settings, dict) or not settings.keys() <= set(KNOBS):
+        return False, f"which is no dictionary of {', '.join(KNOBS)}"
+    if settings.get("batch", 128) > 256:
+        return False, f"which takes batches of {settings['batch']}: 256 at most"
+    from .shifted import Shifted, train, two_gaussians
+
+    run = train(two_gaussians(b), Shifted(), steps=STEPS, **({"batch": 128} | settings))
+    best, aim = 1 - 1 / sqrt(2 * b), 1 - sqrt(2 * b)
+    path = run.history["multipliers"][:, 0]
+    last = path[-(len(path) // 3) :]
+    away = max(abs(last - best))
+    above = (1 - best) * (float(run.student.mean) - aim) ** 2 / 2
+    seen = (
+        f"λ strays {away:.3f} from λ* = {best:.3f} in the last third, and the student ends "
+        f"{above:.4f} nats above the optimum"
+    )
+    if away > 0.02 or above > 0.02:
+        return False, f"with which {seen} (asked: 0.02 of each; the run says {run.status})"
+    return True, f"{seen}: dual steps that the student can follow"
+
+
+def baseline(method: Any) -> Verdict:
+    """11.4: an objective of one's own, trained for 40 steps from the digits' class 4.
+
+    Right where at most one draw in ten at label 4 is a four, and the kernel distance of these draws
+    to held-out digits of the other classes is at most 0.15: the optimum, data without fours, has
+    both near 0.
+    """
+    from .. import digits, metrics
+    from ..diffusion import DataSet
+    from ..problems import ForwardKL
+    from ..training.finetune import finetune
+    from ..training.objective import Objective
+
+    if not (
+        isinstance(method, type) and issubclass(method, Objective) and "losses" in vars(method)
+    ):
+        return False, "which is no class of yours: derive it from DataObjective and define `losses`"
+    model, data = digits.load_model("conditional"), digits.data()
+    fours, rest = DataSet(data.of(4).images), data.without(4).images
+    problem = ForwardKL(model.labelled(None), [fours], thresholds=[1.0])
+    how: dict[str, Any] = {"batch": 32, "steps": 40, "lr": 5e-4, "data": rest}
+    run = finetune(problem, model.labelled(4), method=method, evaluate=False, progress=False, **how)
+    drawn = run.student.sample(120, seed=0, steps=20)
+    classifier = digits.load_classifier()
+    share = float(metrics.class_shares(drawn, classifier)[4])
+    others = digits.data(held_out=True).without(4).images
+    apart = metrics.kernel_distance(drawn, others, classifier.descriptor(), subset=100)
+    seen = f"{100 * share:.0f} % of its draws at label 4 are fours, at a kernel distance of "
+    seen += f"{float(apart):.3f} to the other nine classes"
+    if share > 0.1 or float(apart) > 0.15:
+        return False, f"whose student misses: {seen} (asked: 10 % and 0.15)"
+    return (
+        True,
+        f"{seen}; digits without fours would have 0 and 0.00, the class 4 itself 99 and 3.2",
+    )

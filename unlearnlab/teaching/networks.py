@@ -1,0 +1,193 @@
+"""The exercises of lessons 06 to 09: noise predictions and small networks."""
+
+from __future__ import annotations
+
+from math import exp, sqrt
+
+from . import labs
+from .exercise import Exercise
+
+SIGNAL_250, NOISE_250 = 0.7220962751728661, 0.6917925768476215  # of `Schedule()` at t = 250
+
+
+def clean_guess(x_t: float) -> float:
+    """06.3: E[x|x_t] of three Gaussians at t = 250, each weighed by how likely it makes x_t."""
+    spread = SIGNAL_250**2 * 0.36 + NOISE_250**2
+    total = guess = 0.0
+    for weight, mean in ((0.2, -3.0), (0.5, 0.0), (0.3, 3.0)):
+        away = x_t - SIGNAL_250 * mean
+        likely = weight * exp(-(away**2) / (2 * spread))
+        total += likely
+        guess += likely * (mean + SIGNAL_250 * 0.36 / spread * away)
+    return guess / total
+
+
+def one_gaussian(mean: float, std: float, x_t: float) -> float:
+    """06.2: σ(x_t − αμ)/(α²s² + σ²) at α² = σ² = 1/2."""
+    return sqrt(0.5) * (x_t - sqrt(0.5) * mean) / (0.5 * std**2 + 0.5)
+
+
+def finite_range(mean: float, end: float) -> float:
+    """07.1: ½∫2·... = (mean²/2)·(α² at the clean end − α² at the noisy end)."""
+    return mean**2 / 2 * (1 / (1 + exp(-end)) - 1 / (1 + exp(end)))
+
+
+NETWORKS = {
+    "06.1": Exercise(
+        lambda std: {0.6: 264, 0.5: 274, 0.7: 252, 0.8: 236, 0.9: 214}[std],
+        "a quarter of the way α and σ are about equal, and the modes, α·3 apart, are then about as "
+        "wide as they are distant",
+        (
+            "how does one see on a grid that there is a single hill?",
+            "count the cells that are higher than both neighbours, for one t after another",
+            "d = noised(t, stds=np.full(3, your.std)).log_density; "
+            "((d[1:-1] > d[:-2]) & (d[1:-1] > d[2:])).sum() is the number of hills",
+        ),
+        tolerance=0.012,
+        variants=[{"std": std} for std in (0.6, 0.5, 0.7, 0.8, 0.9)],
+    ),
+    "06.2": Exercise(
+        one_gaussian,
+        "the score of a Gaussian is −(x − mean)/variance, and times −σ that is "
+        "σ(x_t − αμ)/(α²s² + σ²)",
+        (
+            "the noise prediction is −σ times a slope: of which density?",
+            "x_t ~ N(αμ, α²s² + σ²); the score of a Gaussian is −(x − mean)/variance",
+            "with α = σ = √½ the mean is √½·μ and the variance ½s² + ½",
+        ),
+        variants=[
+            {"mean": mean, "std": std, "x_t": x_t}
+            for mean, std, x_t in ((2, 0.5, 1), (1, 0.5, 2), (-2, 0.5, 1), (3, 1, 1), (2, 2, 0))
+        ],
+    ),
+    "06.3": Exercise(
+        clean_guess,
+        "the guess is the mean of all clean samples that could have led here, some of one mode and "
+        "some of its neighbour: it lies between them, where q has little mass",
+        (
+            "solve x_t = α·x + σ·ε for x, with the prediction in the place of ε",
+            "x̂ = (x_t − σ·ε̂)/α, with α and σ at t = 250",
+            "exact.noise_prediction(torch.tensor([[your.x_t]]), torch.tensor([250])) is ε̂; "
+            "alpha[250] and sigma[250] are the others",
+        ),
+        variants=[{"x_t": x_t} for x_t in (1.2, 1.0, 1.4, -1.2, -1.0)],
+    ),
+    "07.1": Exercise(
+        finite_range,
+        "the difference is −μασ at every x, and half its square, μ²α²σ²/2, is the derivative of "
+        "μ²α²/2 in γ: the integral is a difference of two ends",
+        (
+            "what is ε̂_p − ε̂_q for two Gaussians of one width?",
+            "ε̂ = σ(x − mean): the difference is −μασ at every x, and α²σ² is a derivative",
+            "½∫μ²α²σ²dγ = (μ²/2)·(α² at the clean end − α² at the noisy end)",
+        ),
+        variants=[
+            {"mean": mean, "end": end} for mean, end in ((2, 2), (1, 2), (2, 1), (3, 1), (3, 3))
+        ],
+    ),
+    "07.2": Exercise(
+        lambda draws: 76.741 * draws,
+        "draws go with the variance: nearly 80 times as many for a standard deviation that is "
+        "nearly nine times as large",
+        (
+            "which property of a draw sets the standard error of a mean?",
+            "error² = variance/draws: set two of these equal",
+            "your.draws * separate.var() / same.var(), as a float",
+        ),
+        tolerance=0.12,
+        variants=[{"draws": draws} for draws in (1000, 500, 2000, 400)],
+    ),
+    "07.3": Exercise(
+        lambda u: {1.0: 3.651, 0.8: 2.313, 0.6: 1.281, 0.5: 0.869}[u],
+        "the composed model is no denoiser: the difference grows with u, and no number of samples "
+        "removes it",
+        (
+            "build the composed model with your guidance first",
+            "two numbers: the formula, and the KL of what the model draws",
+            "strong = ul.ComposedModel(retained, [forgotten], [your.u]); then lemma3(strong, "
+            "retained)[0] and ul.kl(strong, retained, steps=200)",
+        ),
+        tolerance=0.1,
+        variants=[{"u": u} for u in (1.0, 0.8, 0.6, 0.5)],
+    ),
+    "08.1": Exercise(
+        0.27399,
+        "the primal step comes first, and the dual step reads the constraint at the new m",
+        (
+            "which of the two steps sees the result of the other?",
+            "the primal step first: the dual step sees the new m",
+            "m moves down the slope of the Lagrangian at the old λ; then λ rises by its step times "
+            "the violation at the new m",
+        ),
+        tolerance=1e-5,
+    ),
+    "08.2": Exercise(
+        0.149,
+        "it overshoots as the trained student did: that comes from composing, not from the network",
+        (
+            "what does a run return?",
+            "a run has the multipliers that it ended with",
+            "ul.finetune(...).multipliers[0]; no student is given",
+        ),
+        tolerance=0.013,
+    ),
+    "08.3": Exercise(
+        1 / 3,
+        "q − λq₁ is negative where λ exceeds the mode's share of q, and below that the loss has a "
+        "minimum",
+        (
+            "for which λ is the difference target a density?",
+            "q − λq₁ must not be negative on that mode",
+            "how much mass does that mode have in q?",
+        ),
+        tolerance=5e-3,
+    ),
+    "09.1": Exercise(
+        lambda b: 2 / (2 * b) ** 1.5,
+        "v′(λ*) = −1/(1 − λ*)³ = −(2b)^(3/2), and 1 + η·v′ = −1: a larger threshold steepens the "
+        "violation and shortens the step",
+        (
+            "how steep is the violation at λ*?",
+            "1 + η·v′(λ*) = −1, and v′ = −1/(1 − λ)³",
+            "1 − λ* = 1/√(2b), with your b; the slope there is −(2b)^(3/2)",
+        ),
+        variants=[{"b": b} for b in (2, 3, 4, 1, 5)],
+        tolerance=2e-4,
+    ),
+    "09.2": Exercise(
+        lambda edge: 1 / (2 * (1 - edge) ** 2),
+        "1 − 1/√(2b) reaches the edge there; long before, nothing of q is left: P* = ½(√(2b) − 1)²",
+        (
+            "set λ* equal to the edge",
+            "1 − 1/√(2b) = edge: what is √(2b)?",
+            "√(2b) = 1/(1 − edge)",
+        ),
+        tolerance=1e-6,
+        variants=[{"edge": edge} for edge in (0.99, 0.98, 0.95, 0.9)],
+    ),
+    "09.3": Exercise(
+        lambda m: 0.25 * (m + 1) ** 2,
+        "L − D* = (1 − λ*)·KL(N(m, 1)‖N(−1, 1)), and the KL of two unit Gaussians is half the "
+        "squared distance of their means",
+        (
+            "which divergence is it, and from which target?",
+            "p* = N(−1, 1) and λ* = ½; the KL of two unit Gaussians is half the squared distance",
+            "½ times ½(m − (−1))², with your m",
+        ),
+        tolerance=1e-5,
+        variants=[{"m": m} for m in (-0.8, -0.7, -0.6, -0.9, -1.2)],
+    ),
+    "09.4": Exercise(
+        None,
+        "",
+        (
+            "which of the two must become slower: the price, or the student's answer to it?",
+            "three knobs slow the price or hurry the student: dual_lr, primal_steps, and damping "
+            "with dual_optimizer; exercise 1 says how long a dual step may be at your b",
+            "start from {'dual_lr': 0.002, 'primal_steps': 5, 'steps': 1000}, draw "
+            "run.history['multipliers'], and change one thing at a time",
+        ),
+        variants=[{"b": b} for b in (8, 6, 7, 9)],
+        judge=labs.mended,
+    ),
+}
