@@ -23,8 +23,8 @@ def three_modes(forget: float) -> tuple[Any, Any]:
 
     Example:
         >>> q, q1 = three_modes(0)
-        >>> q.grid
-        Grid(low=-8.0, high=8.0, cells=2001)
+        >>> q.grid.cells
+        (2001,)
     """
     from ..density import GaussianMixture, Grid
 

@@ -88,8 +88,11 @@ def fall_by_normalising(first: float, second: float) -> float:
 
 
 def combs(mask: Any, share: float) -> Verdict:
-    """03.1: a set of cells in which three integrals have their share."""
-    problem, right, left = leaning_pair()
+    """03.1: a set of cells to take `right` on, q off it, so that three integrals get their share.
+
+    Not `left`: its three numbers are those of `right`, so no share could be told from another.
+    """
+    problem, right, _ = leaning_pair()
     taken = np.asarray(mask)
     if taken.shape != (right.grid.size,) or not ((taken == 0) | (taken == 1)).all():
         return False, f"which is not one True or False for each of the {right.grid.size} cells"
@@ -98,7 +101,7 @@ def combs(mask: Any, share: float) -> Verdict:
     for name, reference in (("KL(p‖q)", log_q), ("KL(p‖q₁)", log_q1), ("the mass", None)):
         one, other = (
             p.probabilities * (1.0 if reference is None else p.log_density - reference)
-            for p in (right, left)
+            for p in (right, problem.retain)
         )
         wanted = share * one.sum() + (1 - share) * other.sum()
         parts[name] = (np.where(taken == 1, one, other).sum() - wanted) / abs(wanted)
