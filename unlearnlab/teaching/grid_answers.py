@@ -108,9 +108,10 @@ def combs(mask: Any, share: float) -> Verdict:
     name, worst = max(parts.items(), key=lambda part: abs(part[1]))
     if abs(worst) > 0.01:
         return False, f"whose comb misses the combination of {name} by {100 * worst:+.1f} %"
+    size = f"{100 * abs(worst):.2f}" if abs(worst) >= 1e-4 else "less than 0.01"
     return True, (
         "what a cell adds hardly differs from what its neighbour adds, so each integral gets its "
-        f"share; the worst of your three is off by {100 * abs(worst):.2g} %"
+        f"share; the worst of your three is off by {size} %"
     )
 
 
