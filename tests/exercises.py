@@ -10,7 +10,7 @@ import io
 import re
 import tempfile
 
-from unlearnlab.teaching import EXERCISES, MISSED, NotYet, numbers, student
+from unlearnlab.teaching import EXERCISES, MISSED, NotYet, numbers_of, student
 from unlearnlab.teaching.students import drawn
 
 OPEN = re.compile(r"^(\w+) = \.\.\.$", re.MULTILINE)
@@ -62,7 +62,7 @@ def ask(number, answer, space):
     assert told(left, check, space).startswith("Still open")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         student(another(number))
-        theirs = space | {"your": numbers(number)}
+        theirs = space | {"your": numbers_of(number)}
         right = told(OPEN.sub("", answer), check, theirs)
     assert right.startswith("Right, because "), right
     hints = EXERCISES[number].hints

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unlearnlab import teaching
-from unlearnlab.teaching import EXERCISES, MISSED, NotYet, check, numbers, student
+from unlearnlab.teaching import EXERCISES, MISSED, NotYet, check, numbers_of, student
 from unlearnlab.teaching.students import drawn, who
 
 EXACT = [name for name in EXERCISES if name < "06"]
@@ -96,16 +96,16 @@ def test_a_tensor_is_a_number(capsys):
 
 
 def test_unknown_exercises_are_named():
-    for ask in (numbers, lambda exercise: check(exercise, 1)):
+    for ask in (numbers_of, lambda exercise: check(exercise, 1)):
         with pytest.raises(ValueError, match=r"exercise must be one of 00.1, .*; got '99.9'"):
             ask("99.9")
 
 
 def test_nobodys_numbers_are_those_of_the_solutions(capsys):
     assert who() == ""
-    assert vars(numbers("01.1")) == EXERCISES["01.1"].variants[0]
+    assert vars(numbers_of("01.1")) == EXERCISES["01.1"].variants[0]
     assert capsys.readouterr().out == "Your numbers: mean = 2, b = 8\n"
-    numbers("11.3")
+    numbers_of("11.3")
     assert capsys.readouterr().out == "The numbers of this exercise are everyone's.\n"
 
 
@@ -113,7 +113,7 @@ def test_numbers_differ_by_student_and_the_check_follows(folder, capsys):
     seen = set()
     for i in range(30):
         student(f"student {i}")
-        your = numbers("01.1")
+        your = numbers_of("01.1")
         seen.add((your.mean, your.b))
         check("01.1", your.mean * (1 - (2 * your.b) ** 0.5 / abs(your.mean)))
         assert who() == f"student {i}" and (folder / "student.txt").exists()

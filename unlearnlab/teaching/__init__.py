@@ -1,6 +1,6 @@
 """Exercises that check themselves: `check("00.1", answer)` says right or not, and why.
 
-`student("name")` sets whose numbers the exercises have, and `numbers("01.1")` prints them. The
+`student("name")` sets whose numbers the exercises have, and `numbers_of("01.1")` prints them. The
 expected answers live here, so that a lesson's cell does not give them away. A test works through
 every lesson with its own solutions and confirms each of these. Lessons 00 to 05 do without torch.
 Besides, `%%cuda` for cells that need a GPU, and what the lessons' first cells start from.
@@ -20,7 +20,7 @@ from .networks import NETWORKS
 from .students import drawn, student, who
 
 __all__ = [
-    "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "check", "numbers",
+    "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "check", "numbers_of",
     "side_by_side", "student", "three_modes",
 ]  # fmt: skip
 
@@ -36,7 +36,7 @@ class NotYet(AssertionError):  # noqa: N818 (students read the name)
         return [str(self)]
 
 
-def numbers(exercise: str) -> SimpleNamespace:
+def numbers_of(exercise: str) -> SimpleNamespace:
     """Print the numbers that an exercise has for this student, and return them by name.
 
     Args:
@@ -46,8 +46,8 @@ def numbers(exercise: str) -> SimpleNamespace:
         ValueError: no such exercise.
 
     Example:
-        >>> from unlearnlab.teaching import numbers
-        >>> your = numbers("01.1")
+        >>> from unlearnlab.teaching import numbers_of
+        >>> your = numbers_of("01.1")
         Your numbers: mean = 2, b = 8
         >>> your.b
         8
