@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .exercise import Verdict
-from .first_figures import EQUAL_DEVIATION, leaning_pair, three_modes
+from .figures import EQUAL_DEVIATION, leaning_pair, three_modes
 
 
 @cache

@@ -1,0 +1,49 @@
+"""What lessons print with digits that differ between machines, as facts that hold on all of them.
+
+nbval does not compare such a cell with what is stored, for it has the tag `nbval-ignore-output`.
+Instead tutorials/solutions/conftest.py has the facts asserted in the lesson's kernel, just after
+the cell: FACTS[lesson][a piece of the cell's code] is one expression or several.
+"""
+
+FACTS = {
+    "00": {
+        "samples = likelihood.model.sample": "abs(seen - expected) < 5 * expected**0.5",
+    },
+    "02": {
+        "worst relative gap of 34": "max(worst.values()) < 1e-9",
+    },
+    "03": {
+        "third = ul.lyapunov_split": (
+            "divided.sum() <= 3",
+            "(np.array(third.errors) <= third.bounds).all()",
+            "max(third.split_errors) < 1e-12",
+        ),
+        "shrinking = {}": (
+            "all(one.errors[1] <= one.bounds[1] for one in shrinking.values())",
+            "9 < shrinking[200].bounds[1] / shrinking[2000].bounds[1] < 11",
+            "9 < shrinking[2000].bounds[1] / shrinking[20000].bounds[1] < 11",
+        ),
+        'drops = {"average": [], "comb": []}': (
+            "farthest['comb'] < 0.05 < farthest['average']",
+            "all(abs(c - o) < 1e-9 and c < 0 for c, o in drops['average'])",
+        ),
+        "misses = {}": (
+            "misses['ForwardKL'][0] > 0.1 > abs(misses['ForwardKL'][1])",
+            "abs(misses['Likelihood']).max() < 0.1",
+        ),
+    },
+}
+
+
+def facts_after(lesson: str, source: str) -> list[str]:
+    """The expressions that must hold after a cell."""
+    found = []
+    for piece, facts in FACTS.get(lesson, {}).items():
+        if piece in source:
+            found += [facts] if isinstance(facts, str) else facts
+    return found
+
+
+def assertions(facts: list[str]) -> str:
+    """A cell that fails with the fact that does not hold."""
+    return "\n".join(f"assert {fact}, {fact!r}" for fact in facts)
