@@ -32,6 +32,20 @@ FACTS = {
             "abs(misses['Likelihood']).max() < 0.1",
         ),
     },
+    "05": {
+        "((one, two),) = ul.boundary_pairs(problem, 1, seed=5)": (
+            "all(abs(solution.certificate.gap) < 1e-9 for solution in solutions.values())",
+            "short[1] < 0.01 < short[0]",
+        ),
+        "on_paths = ul.solve": (
+            "max(abs(s.certificate.gap) for s in (on_paths, on_points)) < 1e-9",
+            "chain.departure(on_paths.model) < 1e-9",
+        ),
+        "def composed(": (
+            "chain.departure(reverse.model) < 1e-9",
+            "far['FU'] < 1e-9 and abs(far['RU'] - 0.0082) < 1e-4",
+        ),
+    },
 }
 
 

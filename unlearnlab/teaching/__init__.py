@@ -19,6 +19,7 @@ from .figures import (
     leaning_pair,
     side_by_side,
     three_modes,
+    three_to_forget,
 )
 from .grids import GRIDS
 from .images import IMAGES
@@ -28,7 +29,7 @@ from .students import drawn, student, who
 __all__ = [
     "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "attainable_on_atoms",
     "average_beside_comb", "check", "leaning_pair", "numbers_of", "side_by_side", "student",
-    "three_modes",
+    "three_modes", "three_to_forget",
 ]  # fmt: skip
 
 EXERCISES = GRIDS | NETWORKS | IMAGES

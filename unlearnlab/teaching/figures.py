@@ -36,6 +36,21 @@ def three_modes(forget: float, cells: int = 2001) -> tuple[Any, Any]:
     return q, GaussianMixture([1.0], means=[forget], stds=[THICKNESS]).on(grid)
 
 
+@cache
+def three_to_forget() -> tuple[Any, list[Any]]:
+    """Lesson 04: four unequal Gaussians on a line, and three densities to forget, the last one wide.
+
+    Returns:
+        (q, [q₁, q₂, q₃]), each a `GridDensity`.
+    """
+    from ..density import GaussianMixture, Grid
+
+    grid = Grid(low=-9.0, high=9.0, cells=2001)
+    q = GaussianMixture([0.4, 0.3, 0.2, 0.1], means=[-4, -1, 1.5, 4], stds=[0.7] * 4).on(grid)
+    places = ((-1, 0.7), (1.5, 0.7), (4, 1.5))
+    return q, [GaussianMixture([1.0], means=[m], stds=[s]).on(grid) for m, s in places]
+
+
 # The thresholds of lesson 00: the deviation is 0.30 nats in each of the three problems.
 EQUAL_DEVIATION = {"ReverseKL": 1.8, "ForwardKL": 2.456, "Likelihood": 0.0567}
 
@@ -104,7 +119,7 @@ def attainable_on_atoms(q: Any, q1: Any, steps: int = 400) -> tuple[Any, Any]:
     return rel_entr(p, q1.probabilities).sum(1), rel_entr(p, q.probabilities).sum(1)
 
 
-def side_by_side(solutions: dict[str, Any], alt: str) -> None:
+def side_by_side(solutions: dict[str, Any], alt: str, marks: Any = ()) -> None:
     """Show solutions by name, a panel each: curves in one dimension, regions of mass in two.
 
     In the plane the shades hold 10, 50 and 90 % of the unlearned mass, the dashed line 90 % of what
@@ -113,6 +128,7 @@ def side_by_side(solutions: dict[str, Any], alt: str) -> None:
     Args:
         solutions: of problems with one distribution to forget.
         alt: what the picture shows, for those who do not see it.
+        marks: (n, 2) points of the plane to mark with crosses.
     """
     import matplotlib.pyplot as plt
 
@@ -129,5 +145,6 @@ def side_by_side(solutions: dict[str, Any], alt: str) -> None:
         plot.contours(solution.model, ax=ax, filled=True, colors=shades)
         forgotten = solution.problem.forget[0]
         plot.contours(forgotten, ax=ax, levels=[0.9], colors="#D55E00", linestyles="dashed")
+        ax.plot(*np.transpose(marks), "k+")
         ax.set(title=name, aspect="equal")
     plot.show(axes[0], alt=alt)
