@@ -46,6 +46,28 @@ FACTS = {
             "far['FU'] < 1e-9 and abs(far['RU'] - 0.0082) < 1e-4",
         ),
     },
+    "06": {
+        "average = [eps[": "far < 1e-3",
+        "nets = {": (
+            "away[500].value < 0.1 and away[50].value < 1 and away[500].value < away[50].value",
+            "all(estimate.stderr < 0.02 * estimate.value for estimate in away.values())",
+        ),
+    },
+    "07": {
+        "def lemma3": (
+            "abs(value - 0.07984) < 4 * error + 1e-4 and error < 1e-3",
+            "len(compared) == 3 and all(abs(e.value - truth) < 4 * e.stderr + e.truncation "
+            "and e.truncation < 1e-3 for truth, e in compared.values())",
+        ),
+        "point, draws = 1.5, 4000": (
+            "all(abs(mean - truth) < 4 * error for mean, error in means.values())",
+            "means['same'][1] < 0.01 < means['separate'][1]",
+        ),
+        "places = torch.tensor": (
+            "(estimate.stderr < 2e-3).all()",
+            "(abs(estimate.value - truth) < 5 * estimate.stderr + abs(estimate.truncation)).all()",
+        ),
+    },
 }
 
 
