@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from facts import FACTS, assertions, facts_after
 from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import is_grade, is_solution
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "tutorials"
 SOURCES = sorted((TUTORIALS / "solutions").glob("*.ipynb"))
 LESSON = SOURCES[0].name  # the quickest
+IGNORED = "nbval-ignore-output"
+LEDGER = [f"{k:02}" for k in (*range(8), 9, 11)]  # lessons whose facts stand in tests/facts.py
 
 
 def run_course(monkeypatch, *arguments):
@@ -78,9 +81,39 @@ def test_graded_cells_are_nbgraders(path):
         assert is_grade(check) and not is_solution(check)
         assert check.metadata.nbgrader.points > 0
         assert check.metadata.nbgrader.locked
-        assert check.metadata.tags == ["raises-exception"]  # "Run All" goes on
+        assert check.metadata.tags[0] == "raises-exception"  # "Run All" goes on
         number = check.metadata.nbgrader.grade_id.removeprefix("check-")
         assert answer.metadata.nbgrader.grade_id == f"answer-{number}"
+
+
+@pytest.mark.parametrize("lesson", FACTS)
+def test_what_nbval_does_not_compare_has_facts(lesson):
+    """Each fact belongs to one cell; each cell that prints no answer and is ignored has some."""
+    (path,) = (path for path in SOURCES if path.name.startswith(lesson))
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for piece in FACTS[lesson]:
+        assert sum(piece in cell.source for cell in cells) == 1, piece
+    for cell in cells:
+        if IGNORED in cell.metadata.get("tags", []) and not is_grade(cell):
+            assert facts_after(lesson, cell.source), cell.source
+
+
+def test_facts_that_do_not_hold_are_named():
+    exec(assertions(["1 < two", "two == 2"]), {"two": 2})
+    with pytest.raises(AssertionError, match="^two < 1$"):
+        exec(assertions(["1 < two", "two < 1"]), {"two": 2})
+
+
+@pytest.mark.parametrize("lesson", LEDGER)
+def test_lessons_print_numbers(lesson):
+    """At most one yes or no in what a lesson prints."""
+    (path,) = (path for path in SOURCES if path.name.startswith(lesson))
+    printed = [
+        output.get("text", "")
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    assert len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
 
 
 @pytest.fixture

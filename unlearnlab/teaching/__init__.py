@@ -13,15 +13,23 @@ from typing import Any
 
 from .cuda import SKIPPED, add_cuda_magic
 from .exercise import Exercise, shown
-from .first_figures import side_by_side, three_modes
+from .figures import (
+    attainable_on_atoms,
+    average_beside_comb,
+    leaning_pair,
+    side_by_side,
+    three_modes,
+    three_to_forget,
+)
 from .grids import GRIDS
 from .images import IMAGES
 from .networks import NETWORKS
 from .students import drawn, student, who
 
 __all__ = [
-    "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "check", "numbers_of",
-    "side_by_side", "student", "three_modes",
+    "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "attainable_on_atoms",
+    "average_beside_comb", "check", "leaning_pair", "numbers_of", "side_by_side", "student",
+    "three_modes", "three_to_forget",
 ]  # fmt: skip
 
 EXERCISES = GRIDS | NETWORKS | IMAGES

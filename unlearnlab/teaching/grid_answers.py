@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .exercise import Verdict
-from .first_figures import EQUAL_DEVIATION, leaning_pair, three_modes
+from .figures import EQUAL_DEVIATION, leaning_pair, three_modes, three_to_forget
 
 
 @cache
@@ -115,22 +115,12 @@ def combs(mask: Any, share: float) -> Verdict:
     )
 
 
-@cache
-def _three_to_forget() -> tuple[Any, list[Any]]:
-    from ..density import GaussianMixture, Grid
-
-    grid = Grid(low=-9.0, high=9.0, cells=2001)
-    q = GaussianMixture([0.4, 0.3, 0.2, 0.1], means=[-4, -1, 1.5, 4], stds=[0.7] * 4).on(grid)
-    places = ((-1, 0.7), (1.5, 0.7), (4, 1.5))
-    return q, [GaussianMixture([1.0], means=[m], stds=[s]).on(grid) for m, s in places]
-
-
 def saved_by_loosening(percent: float) -> float:
     """04.1: to first order, by the best choice."""
     from ..dual import solve
     from ..problems import Likelihood
 
-    q, forget = _three_to_forget()
+    q, forget = three_to_forget()
     problem = Likelihood(retain=q, forget=forget, relative=0.1)
     return float(percent / 100 * (solve(problem).multipliers * problem.thresholds).max())
 
@@ -140,7 +130,7 @@ def raised_prices(raised: float) -> list[float]:
     from ..dual import solve
     from ..problems import ReverseKL
 
-    q, forget = _three_to_forget()
+    q, forget = three_to_forget()
     problem = ReverseKL(retain=q, forget=forget, relative=[2.0, raised, 2.0])
     return [float(one) for one in solve(problem).multipliers]
 
@@ -152,7 +142,7 @@ def cost_of_one_weight(share: float) -> float:
     from ..dual import solve
     from ..problems import Likelihood
 
-    q, forget = _three_to_forget()
+    q, forget = three_to_forget()
     problem = Likelihood(retain=q, forget=forget, relative=share)
 
     def equal(lam: float) -> Any:

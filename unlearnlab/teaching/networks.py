@@ -40,7 +40,7 @@ NETWORKS = {
         (
             "how does one see on a grid that there is a single hill?",
             "count the cells that are higher than both neighbours, for one t after another",
-            "d = noised(t, stds=np.full(3, your.std)).log_density; "
+            "d = noised(mine, t).log_density, with a mixture of your width; "
             "((d[1:-1] > d[:-2]) & (d[1:-1] > d[2:])).sum() is the number of hills",
         ),
         tolerance=0.012,
