@@ -23,8 +23,18 @@ $(VENV)/ready: pyproject.toml constraints.txt tools/check_python.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
-lab: $(VENV)/ready
-	$(BIN)/jupyter lab $(ROOT_USER) tutorials/00_what_unlearning_asks.ipynb
+# What lessons need, without what tests need; with LESSONS=grid what 00 to 05 need, without torch.
+LESSONS ?= course
+LAB      = .lab-$(LESSONS)
+
+$(LAB)/ready: pyproject.toml constraints.txt tools/check_python.py
+	$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(LAB)
+	$(LAB)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(LESSONS)]"
+	touch $@
+
+lab: $(LAB)/ready
+	$(LAB)/bin/jupyter lab $(ROOT_USER) tutorials/00_what_unlearning_asks.ipynb
 
 test: lint unit notebook-tests
 
@@ -57,4 +67,4 @@ notebooks: $(VENV)/ready
 	$(BIN)/python -m tools.course
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

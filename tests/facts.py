@@ -68,6 +68,160 @@ FACTS = {
             "(abs(estimate.value - truth) < 5 * estimate.stderr + abs(estimate.truncation)).all()",
         ),
     },
+    "08": {
+        "share of the run (%)": (
+            "0.75 < last['FU'] < 1.25",
+            "0.75 < last['LU'] < 1.25",
+            "last['RU'] > 1.3",
+        ),
+        "alone = ul.finetune": "abs(alone.multipliers[0] - 0.149) < 0.02",
+        "believed = run.history": (
+            "abs(believed - asked) < 0.06 * asked",
+            "measured.constraints[0] < asked",
+        ),
+        "tilted = ul.finetune": (
+            "abs(of_pool / of_grid - 1) < 0.01",
+            "rows['exact optimum'][0] - rows['primal–dual'][0] > 0.02",
+            "abs(rows['exact optimum'][0] - rows['tilt, then regress'][0])"
+            " < rows['exact optimum'][0] - rows['primal–dual'][0]",
+        ),
+        "promised = ul.finetune": (
+            "promised.status == 'converged'",
+            "held.objective < 1.5 * best_there.objective",
+        ),
+    },
+    "10": {
+        "def returned(model):": (
+            "min(share['memorised']) > 0.25",
+            "max(share['never planted']) < 0.15",
+        ),
+        "alike = {": "(abs(gap) < 0.2).all()",
+        "def integrand(model": (
+            "surprises['memorised'].max() < 25 < 60 < surprises['never planted'].min()",
+            "(surprises['memorised'] > exact).all()",
+        ),
+        "for name, row in shares.items():": (
+            "min(shares['before']) > 0.25",
+            "max(shares['known masses']) < 0.25",
+            "max(shares['equal, 0.035'][:2]) < 0.25 < shares['equal, 0.035'][2]",
+            "max(shares['equal, 0.106']) < 0.25",
+            "max(shares['dual, 2000 nats']) < 0.25",
+            "away['equal, 0.106'] > 1.5 * away['known masses']",
+        ),
+        'history = runs["dual, 2000 nats"]': (
+            "(peaks > mass)[:2].all()",
+            "(np.diff(peaks) > 0).all()",
+        ),
+        'modest = runs["dual, 2×"]': (
+            "(reading > 1.5 * surprises['memorised']).all()",
+            "back[0] > 0.25 and back[2] > 0.25",
+            "price[2] < mass[2] / 10",
+        ),
+        "at_most=0.2": (
+            "shares['at most 0.2'][2] < shares['before'][2]",
+            "away['at most 0.2'] < 0.05",
+        ),
+    },
+    "12": {
+        "asked = {": (
+            "counted['a cowboy']['cowboy'] > 0.8",
+            "counted['a cowboy']['horse'] > 0.4",
+            "counted['a ball']['red'] > 0.55",
+        ),
+        "drawings = scenes.drawings(": (
+            "lost.square().mean().sqrt() < 0.05",
+            "same.double().mean() > 0.99",
+            "abs(latents.std() - 1) < 0.1 < abs(raw.std() - 1)",
+        ),
+        "found = quadrature.log_ratios(": (
+            "list(pairs.values())[0] > 0.65",
+            "max(list(pairs.values())[1:]) < list(pairs.values())[0]",
+            "typical[0] < 1.2 and typical[0] < typical[1]",
+            "spread[1] > 4",
+            "0 < -ratio[:, 0].mean() < 3",
+        ),
+        'temperature="dim")': (
+            "np.sort(np.exp(ratio[:, 1]))[-3:].sum() > 0.5 * np.exp(ratio[:, 1]).sum()",
+            "ell.max() < 5 * ell.min()",
+            "abs(ell[has].mean() - ell[~has].mean()) < 0.05",
+        ),
+        "strengths = (2, 4)": (
+            "rates[4]['cowboy'] >= rates[1]['cowboy']",
+            "rates[4]['desert'] > rates[1]['desert']",
+            "rates[4]['meadow'] < rates[1]['meadow']",
+        ),
+        "def lead(w):": ("gap > 3 * error_of_gap", "gamma < 0"),
+        "composed = {u:": (
+            "gap < 1e-4",
+            "left[3]['horse'] < 0.5 * left[0]['horse']",
+            "left[3]['cowboy'] > 0.8",
+        ),
+        "student = sd.lora(": (
+            "share < 0.03",
+            "apart(loaded, q) > 0.01",
+            "apart(student, q) < 1e-4",
+        ),
+        "calls = []": ("most < 1e-4", "calls == [12, 4, 4, 4]"),
+    },
+    "13": {
+        'cowboy = sd.prompt("a cowboy")': "share['cowboy'] > 0.8 and 0.5 <= share['horse'] <= 0.7",
+        "led_away = {": (
+            "whole['horse'] < share['horse'] / 2 < alone['horse']",
+            "alone['desert'] > share['desert'] + 0.1",
+        ),
+        "problem = ul.ReverseKL(cowboy": (
+            "reading[:3].mean() < 2 and reading[-8:].mean() > 5",
+            "0.6 < run.multipliers[0] < 0.9",
+        ),
+        "texts = {": (
+            "now['horse'] < was['horse'] / 2 and now['cowboy'] > was['cowboy'] / 2",
+            "now['cactus'] < 0.8 * was['cactus']",
+            "rates_of(new['a horse'], classifier)['horse']"
+            " > rates_of(old['a horse'], classifier)['horse'] / 2",
+        ),
+        "least = left": "float(paid) > 2 * least",
+        "again = sd.load_lora(": (
+            "horses[0] == share['horse'] and horses[2] == left",
+            "horses[1] < horses[0]",
+        ),
+    },
+    "14": {
+        "def walk(multipliers": (
+            "abs(float(library) / before['separations'][0] - 1) < 1e-3",
+            "(np.diff(before['separations']) > 0).all()",
+            "before['separations'][0] < 6 and before['separations'][1] < 12",
+            "before['separations'][2] > 80",
+            "(np.diff(list(map(float, back))) > 0).all()",
+            "all(float(v) > -np.log(drawings[k]) for v, k in zip(back, names))",
+            "all(abs(before['rates'][k] - drawings[k]) < 0.15 for k in names)",
+        ),
+        "equal = {total:": (
+            "all(np.argmin(one['separations']) == 0 for one in equal.values())",
+            "all(one['rates']['horse'] > 0.4 for one in equal.values())",
+            "before['separations'][2] > 10 * before['separations'][:2].sum()",
+            "equal[0.4]['rates']['meadow'] + equal[0.4]['rates']['night']"
+            " < 2 / 3 * (before['rates']['meadow'] + before['rates']['night'])",
+            "equal[0.4]['rates']['desert'] > before['rates']['desert'] + 0.1",
+        ),
+        "runs[b] = ul.finetune(": (
+            "all(row[0] > 0.2 and row[1] < row[0] / 2 and row[2] == 0 for row in found.values())",
+            "found[8.0][0] > found[3.0][0]",
+        ),
+        "def curve(kind):": (
+            "all(one['deviation'] < 2 / 3 * matched[b] for b, one in asked.items())",
+            "all(asked[8.0]['rates']['horse'] < one['rates']['horse'] - 0.05"
+            " for one in equal.values())",
+            "all(one['rates']['cowboy'] > 0.85 for k in kinds.values() for one in k.values())",
+        ),
+        'rows = {"before": before, "b = 8"': (
+            "asked[8.0]['rates']['horse'] < equal[0.4]['rates']['horse']",
+            "asked[8.0]['rates']['night'] > 0",
+            "equal[0.4]['rates']['night'] <= asked[8.0]['rates']['night']",
+            "equal[0.3]['separations'].sum() > asked[8.0]['separations'].sum()",
+            "equal[0.3]['deviation'] < asked[8.0]['deviation']",
+        ),
+        "readings = {b:": "all(asked[b]['separations'][0] > one for b, one in readings.items())",
+    },
 }
 
 

@@ -113,7 +113,9 @@ def test_lessons_print_numbers(lesson):
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
     ]
-    assert len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
+    assert (
+        len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
+    )
 
 
 @pytest.fixture
@@ -199,3 +201,13 @@ def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
     assert re.match(r"Not yet: .* off in 3 of 3 entries. Hint 1 of 3: ", said[0])
     assert said[1].startswith("Right, because ")
     assert said[2].startswith("Not yet: your answer is -123.")
+
+
+def test_the_first_lessons_do_without_torch():
+    """`make lab LESSONS=grid` installs no torch."""
+    installed = {"matplotlib", "numpy", "scipy", "sklearn", "unlearnlab", *sys.stdlib_module_names}
+    for source in SOURCES[:6]:
+        cells = [c for c in nbformat.read(source, as_version=4).cells if c.cell_type == "code"]
+        code = "\n".join(cell.source for cell in cells)
+        named = re.findall(r"^\s*(?:import|from) ([a-z_]+)", code, re.MULTILINE)
+        assert set(named) <= installed, source.name

@@ -164,6 +164,8 @@ def test_constraints_that_hold_are_left_alone():
     assert promise.lucky(wide, promise.values().double())  # it holds by an error of 6 %
     sure = wide._replace(constraints=torch.full((1, 2), 0.5).double(), stderr=error / 10)
     assert not promise.lucky(sure, promise.values().double())
+    slack = sure._replace(constraints=torch.full((1, 2), 0.51).double())
+    assert promise.lucky(slack, promise.values().double())  # it holds by the 3 % that are allowed
 
 
 def test_of_several_constraints_the_mean_surplus_counts():

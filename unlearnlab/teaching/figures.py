@@ -98,7 +98,9 @@ def average_beside_comb(comb: Any, p: Any, other: Any, alt: str) -> None:
 
     x = p.grid.axes[0]
     _, axes = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
-    for ax, mixed, name in zip(axes, (comb.average, comb.density), ("average", "comb"), strict=True):
+    for ax, mixed, name in zip(
+        axes, (comb.average, comb.density), ("average", "comb"), strict=True
+    ):
         labels = ["p, leaning right", "p′, leaning left"]
         plot.density(p, other, labels=labels, ax=ax, ls="--", lw=1, alpha=0.7)
         ax.plot(x, np.exp(mixed.log_density), color="black", lw=0.8, label=name)

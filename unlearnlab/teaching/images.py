@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import labs
+from . import image_labs, labs
 from .exercise import Exercise
 
 IMAGES = {
@@ -42,6 +42,17 @@ IMAGES = {
             "odds are p/(1 − p), and their logarithms subtract",
             "log odds before less log odds after",
         ),
+    ),
+    "10.5": Exercise(
+        None,
+        "",
+        (
+            "which student of the lesson lacks only one of the two?",
+            "the known masses take the images away; what would repair the rest?",
+            "baselines.naive on the digits without the three images, from that student: 100 steps, "
+            "batches of 16",
+        ),
+        judge=image_labs.emptied,
     ),
     "11.1": Exercise(
         lambda eta, concepts: 1 + concepts * eta,
@@ -94,13 +105,14 @@ IMAGES = {
         judge=labs.baseline,
     ),
     "12.1": Exercise(
-        2400,
-        "a share's standard error is √(p(1 − p)/n), so n grows with one over its square",
+        None,
+        "",
         (
-            "what is the standard error of a share?",
-            "√(p(1 − p)/n), with p as it was counted",
-            "solve √(p(1 − p)/n) = 0.01 for n",
+            "which prompt differs from “a cowboy” in the cactus alone?",
+            "an error falls with the evaluations: levels times noises, up to 96",
+            "(“a cowboy with ...”, 24, 4)",
         ),
+        judge=image_labs.trusted,
     ),
     "12.2": Exercise(
         4.58087,
@@ -142,13 +154,14 @@ IMAGES = {
         ),
     ),
     "13.3": Exercise(
-        400,
-        "√(s(1 − s)/n) is the standard error of a share",
+        None,
+        "",
         (
-            "what is the standard error of a share?",
-            "√(s(1 − s)/n) is the standard error of a share",
-            "solve it for n",
+            "what must q₁ have in common with “a cowboy”?",
+            "a composed model needs no training: how strong must it be?",
+            "ul.ComposedModel(cowboy, [sd.prompt(...)], [u]), with u from 0.5 to 2",
         ),
+        judge=image_labs.forgot_the_cactus,
     ),
     "14.1": Exercise(
         2.813411,
@@ -176,6 +189,16 @@ IMAGES = {
             "KL of q given an event to q is −log of its probability",
             "−log of the share of pictures without any of them",
         ),
+    ),
+    "14.4": Exercise(
+        None,
+        "",
+        (
+            "which of the three is above its bound, and by how much?",
+            "a multiplier of 0 costs nothing: the night is rare already",
+            "begin at the multipliers of b = 8 and walk",
+        ),
+        judge=image_labs.within_budget,
     ),
     "15.1": Exercise(
         840.389,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import exp, sqrt
 
-from . import labs
+from . import labs, loops
 from .exercise import Exercise
 
 SIGNAL_250, NOISE_250 = 0.7220962751728661, 0.6917925768476215  # of `Schedule()` at t = 250
@@ -122,25 +122,26 @@ NETWORKS = {
         tolerance=1e-5,
     ),
     "08.2": Exercise(
-        0.149,
-        "it overshoots as the trained student did: that comes from composing, not from the network",
+        None,
+        "",
         (
-            "what does a run return?",
-            "a run has the multipliers that it ended with",
-            "ul.finetune(...).multipliers[0]; no student is given",
+            "who wants the Lagrangian small, and who wants it large?",
+            "L = KL(p‖q) + λ·(b − KL(p‖q₁)), and the violation is b − KL(p‖q₁)",
+            "loss = deviation + price * (b - separation), then price = max(0.0, price + 0.05 * "
+            "float(violation))",
         ),
-        tolerance=0.013,
+        judge=loops.looped,
     ),
     "08.3": Exercise(
-        1 / 3,
-        "q − λq₁ is negative where λ exceeds the mode's share of q, and below that the loss has a "
-        "minimum",
+        None,
+        "",
         (
-            "for which λ is the difference target a density?",
-            "q − λq₁ must not be negative on that mode",
-            "how much mass does that mode have in q?",
+            "what does `problem.evaluate` say of a model at two values of u?",
+            "the separation of its samples rises with u: look for the root of separation − b",
+            "reached = [problems['RU'].evaluate(ul.ComposedModel(q, [q_wide], [u])).constraints[0] "
+            "for u in (0.1, 0.2, 0.3, 0.4)], then np.interp(b, reached, ...)",
         ),
-        tolerance=5e-3,
+        judge=loops.reaches,
     ),
     "09.1": Exercise(
         lambda b: 2 / (2 * b) ** 1.5,

@@ -82,14 +82,18 @@ class Promise(Multipliers):
         return True
 
     def lucky(self, measured: Measured, multipliers: Tensor) -> bool:
-        """Whether a reading holds, but by its errors alone.
+        """Whether a reading holds, but by its slack or its errors alone.
 
         Of many such readings the first that happens to hold would end a run: it is taken again, on
         more draws.
         """
-        rows = zip(self.problems, measured.stderr.numpy(), strict=True)
-        wide = max((error / sizes(one)).max() for one, error in rows) > SLACK
-        return wide and self.holds(measured.constraints, measured.stderr, multipliers)
+        if not self.holds(measured.constraints, measured.stderr, multipliers):
+            return False
+        values, errors = measured.constraints.numpy(), measured.stderr.numpy()
+        return any(
+            (one.shortfalls(row) > 0).any() or (error / sizes(one)).max() > SLACK
+            for one, row, error in zip(self.problems, values, errors, strict=True)
+        )
 
     def _account(
         self, problem: Problem, values: Tensor, stderr: Tensor, paid: Tensor
