@@ -100,7 +100,7 @@ def test_what_nbval_does_not_compare_has_facts(lesson):
 
 def test_facts_that_do_not_hold_are_named():
     exec(assertions(["1 < two", "two == 2"]), {"two": 2})
-    with pytest.raises(AssertionError, match="^two < 1$"):
+    with pytest.raises(AssertionError, match=r"^two < 1$"):
         exec(assertions(["1 < two", "two < 1"]), {"two": 2})
 
 
@@ -113,7 +113,7 @@ def test_lessons_print_numbers(lesson):
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
     ]
-    assert len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
+    assert len(re.findall(r"\b(?:True|False|yes)\b", "\n".join(printed))) <= 1
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from .exercise import Exercise, shown
 from .figures import (
     attainable_on_atoms,
     average_beside_comb,
+    digit_rows,
     leaning_pair,
     side_by_side,
     three_modes,
@@ -28,8 +29,8 @@ from .students import drawn, student, who
 
 __all__ = [
     "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "attainable_on_atoms",
-    "average_beside_comb", "check", "leaning_pair", "numbers_of", "side_by_side", "student",
-    "three_modes", "three_to_forget",
+    "average_beside_comb", "check", "digit_rows", "leaning_pair", "numbers_of", "side_by_side",
+    "student", "three_modes", "three_to_forget",
 ]  # fmt: skip
 
 EXERCISES = GRIDS | NETWORKS | IMAGES
