@@ -99,8 +99,8 @@ def check(exercise: str, answer: Any) -> None:
         return
     quoted = shown(answer)
     missed = MISSED.setdefault(exercise, [])
-    if quoted not in missed:
-        missed.append(quoted)
+    if f"{quoted}, {why}" not in missed:
+        missed.append(f"{quoted}, {why}")
     tier = min(len(missed), len(asked.hints))
     hint = f"Hint {tier} of {len(asked.hints)}: {asked.hints[tier - 1]}"
     raise NotYet(f"Not yet: your answer is {quoted}, {why}. {hint}")
