@@ -76,7 +76,8 @@ def test_a_function_that_is_mended_and_still_wrong_is_a_new_answer():
 
 def test_nothing_to_bisect_with():
     for answer in (0.2, 9.0):
-        assert f"{answer:g}, which is not it. " in said("09.1", answer).replace("9.,", "9,")
+        sentence = said("09.1", answer).replace("9.,", "9,")
+        assert f"{answer:g}, which is not it. (Your numbers: b = 2.) Hint " in sentence
 
 
 @pytest.mark.parametrize(

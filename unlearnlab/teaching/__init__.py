@@ -62,8 +62,7 @@ def numbers_of(exercise: str) -> SimpleNamespace:
         8
     """
     yours = _numbers(exercise)
-    listed = ", ".join(f"{name} = {value}" for name, value in yours.items())
-    print(f"Your numbers: {listed}" if yours else "The numbers of this exercise are everyone's.")
+    print(_listed(yours) or "The numbers of this exercise are everyone's.")
     return SimpleNamespace(**yours)
 
 
@@ -87,6 +86,7 @@ def check(exercise: str, answer: Any) -> None:
         Traceback (most recent call last):
         ...
         unlearnlab.teaching.NotYet: Not yet: your answer is -1., which is not it.
+        (Your numbers: mean = 2, b = 8.)
         Hint 1 of 3: on which side of q does the optimum flee from q₁?
     """
     yours = _numbers(exercise)
@@ -103,7 +103,17 @@ def check(exercise: str, answer: Any) -> None:
         missed.append(f"{quoted}, {why}")
     tier = min(len(missed), len(asked.hints))
     hint = f"Hint {tier} of {len(asked.hints)}: {asked.hints[tier - 1]}"
-    raise NotYet(f"Not yet: your answer is {quoted}, {why}. {hint}")
+    raise NotYet(" ".join([f"Not yet: your answer is {quoted}, {why}.", *_note(yours), hint]))
+
+
+def _listed(yours: dict[str, Any]) -> str:
+    listed = ", ".join(f"{name} = {value}" for name, value in yours.items())
+    return f"Your numbers: {listed}" if listed else ""
+
+
+def _note(yours: dict[str, Any]) -> list[str]:
+    # `your` may still hold those of another exercise.
+    return [f"({_listed(yours)}.)"] if yours else []
 
 
 def _numbers(exercise: str) -> dict[str, Any]:
