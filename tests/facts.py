@@ -90,6 +90,26 @@ FACTS = {
             "held.objective < 1.5 * best_there.objective",
         ),
     },
+    "09": {
+        "provoked = {": (
+            "[run.status for run in provoked.values()] == "
+            "['unchecked', 'oscillating', 'saturating', 'violated', 'plateau']",
+        ),
+        "falls = {}": (
+            "[run.status for run in falls.values()] == ['fixed', 'diverged']",
+            "float(falls['with the clip'].student.mean) < -20",
+        ),
+        "gaps, ends = {}, {}": (
+            "abs(gaps['primal–dual', '64 wide'].duality) < 1e-8",
+            "gaps['primal–dual', '64 wide'].estimation > 0.005",
+            "gaps['tilt', '64 wide'].estimation < 5e-4",
+            "all(float(gaps[road, '8 wide'].network) > gaps[road, '8 wide'].total / 2 "
+            "for road in ('primal–dual', 'tilt'))",
+        ),
+        "swinging = train": (
+            "abs(swinging.history['multipliers'][-50:, 0] - 1 + (2 * your.b) ** -0.5).max() > 0.1",
+        ),
+    },
     "10": {
         "def returned(model):": (
             "min(share['memorised']) > 0.25",
@@ -121,6 +141,32 @@ FACTS = {
             "shares['at most 0.2'][2] < shares['before'][2]",
             "away['at most 0.2'] < 0.05",
         ),
+    },
+    "11": {
+        "esd = gradient(": "apart(esd, d1) > 0.1 and apart(esd, d1 / (1 - price)) < 1e-4",
+        "siss = gradient(": (
+            "apart(siss, fu / (1 - share)) < 1e-4",
+            "apart(naive, neglect) < 1e-4",
+        ),
+        "repeats, batch": (
+            "max(same) < 1.6",
+            "min(ratios) > 1",
+            "ratios[1] / 2 < 1 < ratios[3] / 2",
+        ),
+        "uphill = sum(": "change(uphill) > 1000 * change(anywhere)",
+        "looks = {": (
+            "all(np.median(values) < 2 for values in distances.values())",
+            "np.quantile(distances['null class'], 0.75) < 2",
+            "np.quantile(distances['class 9'], 0.75) > 2",
+        ),
+        "classifier = ul.digits.load_classifier()": (
+            "max(float(one[4]) for one in list(shares.values())[1:]) < 0.4",
+            "min(float(shares[k][9]) for k in ('KL to 9', 'Hellinger to 9')) > 0.7",
+            "max(far[k] for k in ('naive', 'SISS', 'KL to null')) < far['ESD'] < far['NegGrad']",
+            "max(list(sevens.values())[1:]) < sevens['before']",
+        ),
+        "unconditional = ul.digits": "abs(share - 0.1) < 0.01 and left > 0.05",
+        "five, unseen": "shares['SISS'][4] < 0.2 and found > 0.5",
     },
     "12": {
         "asked = {": (

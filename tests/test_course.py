@@ -15,13 +15,14 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import is_grade, is_solution
 
 from tools import course
+from unlearnlab.teaching import EXERCISES
+from unlearnlab.teaching.students import drawn
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "tutorials"
 SOURCES = sorted((TUTORIALS / "solutions").glob("*.ipynb"))
 LESSON = SOURCES[0].name  # the quickest
 IGNORED = "nbval-ignore-output"
-LEDGER = [f"{k:02}" for k in (*range(8), 9, 11)]  # lessons whose facts stand in tests/facts.py
 
 
 def run_course(monkeypatch, *arguments):
@@ -100,14 +101,13 @@ def test_what_nbval_does_not_compare_has_facts(lesson):
 
 def test_facts_that_do_not_hold_are_named():
     exec(assertions(["1 < two", "two == 2"]), {"two": 2})
-    with pytest.raises(AssertionError, match="^two < 1$"):
+    with pytest.raises(AssertionError, match=r"^two < 1$"):
         exec(assertions(["1 < two", "two < 1"]), {"two": 2})
 
 
-@pytest.mark.parametrize("lesson", LEDGER)
-def test_lessons_print_numbers(lesson):
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
+def test_lessons_print_numbers(path):
     """At most one yes or no in what a lesson prints."""
-    (path,) = (path for path in SOURCES if path.name.startswith(lesson))
     printed = [
         output.get("text", "")
         for cell in nbformat.read(path, as_version=4).cells
@@ -116,6 +116,15 @@ def test_lessons_print_numbers(lesson):
     assert (
         len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
     )
+    assert len(re.findall(r"\b(?:True|False|yes)\b", "\n".join(printed))) <= 1
+
+
+@pytest.mark.parametrize("lesson", LEDGER)
+def test_lessons_begin_with_a_figure_in_fifteen_lines(lesson):
+    (path,) = (path for path in SOURCES if path.name.startswith(lesson))
+    first = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    assert sum(bool(line.strip()) for line in first.source.splitlines()) <= 15
+    assert any("image/png" in output.get("data", {}) for output in first.outputs)
 
 
 @pytest.fixture
@@ -172,10 +181,12 @@ def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
     assert bare(released) == bare(built)
 
     right = solutions()
+    crashing = {"answer-00-1": "left = ...\n# your code here\nleft = [1 / 0]"}
     stub = "left = ...\n# your code here"
     wrong = {"answer-00-1": f"{stub}\nleft = [1, 0, 0]", "answer-00-3": "relative = -123.0"}
     hand_in(tmp_path, "right", nbformat.read(TUTORIALS / LESSON, as_version=4), right)
     hand_in(tmp_path, "empty", nbformat.read(TUTORIALS / LESSON, as_version=4), {})
+    hand_in(tmp_path, "crashing", nbformat.read(TUTORIALS / LESSON, as_version=4), right | crashing)
     hand_in(tmp_path, "wrong", released, right | wrong)
     grader("autograde")
 
@@ -185,10 +196,15 @@ def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
                 book.find_grade(f"check-00-{k}", Path(LESSON).stem, "unlearnlab", student).score
                 for k in (1, 2, 3)
             ]
-            for student in ("right", "empty", "wrong")
+            for student in ("right", "empty", "crashing", "wrong")
         }
         most = book.find_assignment("unlearnlab").max_score
-    assert points == {"right": [1, 1, 1], "empty": [0, 0, 0], "wrong": [0, 1, 0]}
+    assert points == {
+        "right": [1, 1, 1],
+        "empty": [0, 0, 0],
+        "crashing": [0, 1, 1],
+        "wrong": [0, 1, 0],
+    }
     assert most == 3
 
     graded = tmp_path / "autograded" / "wrong" / "unlearnlab" / LESSON
@@ -198,9 +214,21 @@ def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
         if is_grade(cell)
         for output in cell.outputs
     ]
-    assert re.match(r"Not yet: .* off in 3 of 3 entries. Hint 1 of 3: ", said[0])
+    assert re.match(
+        r"Not yet: .* off in 3 of 3 entries. \(Your numbers: .*\) Hint 1 of 3: ", said[0]
+    )
     assert said[1].startswith("Right, because ")
     assert said[2].startswith("Not yet: your answer is -123.")
+
+    printed = "".join(
+        output.get("text", "")
+        for cell in nbformat.read(graded, as_version=4).cells
+        for output in cell.get("outputs", [])
+    )
+    for k in (1, 2, 3):  # those of the id that nbgrader knows the student by
+        theirs = drawn(f"00.{k}", EXERCISES[f"00.{k}"].variants, "wrong")
+        listed = ", ".join(f"{name} = {value}" for name, value in theirs.items())
+        assert f"Your numbers: {listed}\n" in printed
 
 
 def test_the_first_lessons_do_without_torch():

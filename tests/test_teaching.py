@@ -64,9 +64,20 @@ def test_each_new_wrong_answer_brings_a_hint_and_the_same_one_does_not():
         assert said("09.1", answer).endswith(f"Hint {tier + 1} of 3: {hints[tier]}")
 
 
+def test_a_function_that_is_mended_and_still_wrong_is_a_new_answer():
+    def dual(lam, b, q, q1):
+        return offset
+
+    for offset, tier in ((0.0, 1), (0.0, 1), (1.0, 2)):
+        sentence = said("02.1", dual)
+        assert f"answer is dual, which gives {offset:.6g} at " in sentence
+        assert f"Hint {tier} of 3" in sentence
+
+
 def test_nothing_to_bisect_with():
     for answer in (0.2, 9.0):
-        assert f"{answer:g}, which is not it. " in said("09.1", answer).replace("9.,", "9,")
+        sentence = said("09.1", answer).replace("9.,", "9,")
+        assert f"{answer:g}, which is not it. (Your numbers: b = 2.) Hint " in sentence
 
 
 @pytest.mark.parametrize(
@@ -165,7 +176,7 @@ def test_a_dual_function_is_tried_on_densities_it_has_not_seen():
 
     assert EXERCISES["02.1"].verdict(dual, {})[0]
     wrong = said("02.1", lambda lam, b, q, q1: dual(lam, b, q, q1) + 1e-4)
-    assert "which gives" in wrong and "for two densities of mine" in wrong
+    assert "which gives" in wrong and "for two other densities" in wrong
     assert "TypeError" in said("02.1", lambda lam: 0.9)
 
 

@@ -42,7 +42,7 @@ def version(package: str) -> str:
         return str(importlib.import_module(package).__version__)
 
 
-PEOPLE = {"plot", "teaching", "metrics", "images", "data_unlearning"}  # no solver reads them
+PEOPLE = {"plot", "metrics", "images", "data_unlearning"}  # no solver reads them
 CORE = ("unlearnlab/*.py", "unlearnlab/density/*.py", "unlearnlab/problems/*.py")
 NETWORKS = (*CORE, "unlearnlab/diffusion/*.py", "unlearnlab/training/*.py")
 DIGITS = (*NETWORKS, "unlearnlab/baselines/*.py", "unlearnlab/digits/*.py")

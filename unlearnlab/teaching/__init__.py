@@ -16,6 +16,7 @@ from .exercise import Exercise, shown
 from .figures import (
     attainable_on_atoms,
     average_beside_comb,
+    digit_rows,
     leaning_pair,
     side_by_side,
     three_modes,
@@ -28,8 +29,8 @@ from .students import drawn, student, who
 
 __all__ = [
     "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "attainable_on_atoms",
-    "average_beside_comb", "check", "leaning_pair", "numbers_of", "side_by_side", "student",
-    "three_modes", "three_to_forget",
+    "average_beside_comb", "check", "digit_rows", "leaning_pair", "numbers_of", "side_by_side",
+    "student", "three_modes", "three_to_forget",
 ]  # fmt: skip
 
 EXERCISES = GRIDS | NETWORKS | IMAGES
@@ -61,8 +62,7 @@ def numbers_of(exercise: str) -> SimpleNamespace:
         8
     """
     yours = _numbers(exercise)
-    listed = ", ".join(f"{name} = {value}" for name, value in yours.items())
-    print(f"Your numbers: {listed}" if yours else "The numbers of this exercise are everyone's.")
+    print(_listed(yours) or "The numbers of this exercise are everyone's.")
     return SimpleNamespace(**yours)
 
 
@@ -86,6 +86,7 @@ def check(exercise: str, answer: Any) -> None:
         Traceback (most recent call last):
         ...
         unlearnlab.teaching.NotYet: Not yet: your answer is -1., which is not it.
+        (Your numbers: mean = 2, b = 8.)
         Hint 1 of 3: on which side of q does the optimum flee from q₁?
     """
     yours = _numbers(exercise)
@@ -98,11 +99,21 @@ def check(exercise: str, answer: Any) -> None:
         return
     quoted = shown(answer)
     missed = MISSED.setdefault(exercise, [])
-    if quoted not in missed:
-        missed.append(quoted)
+    if f"{quoted}, {why}" not in missed:
+        missed.append(f"{quoted}, {why}")
     tier = min(len(missed), len(asked.hints))
     hint = f"Hint {tier} of {len(asked.hints)}: {asked.hints[tier - 1]}"
-    raise NotYet(f"Not yet: your answer is {quoted}, {why}. {hint}")
+    raise NotYet(" ".join([f"Not yet: your answer is {quoted}, {why}.", *_note(yours), hint]))
+
+
+def _listed(yours: dict[str, Any]) -> str:
+    listed = ", ".join(f"{name} = {value}" for name, value in yours.items())
+    return f"Your numbers: {listed}" if listed else ""
+
+
+def _note(yours: dict[str, Any]) -> list[str]:
+    # `your` may still hold those of another exercise.
+    return [f"({_listed(yours)}.)"] if yours else []
 
 
 def _numbers(exercise: str) -> dict[str, Any]:

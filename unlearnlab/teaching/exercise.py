@@ -94,6 +94,6 @@ def shapes(given: Any, right: Any) -> str:
 def shown(answer: Any) -> str:
     """An answer as it is quoted back."""
     given = as_numbers(answer)
-    if isinstance(given, str):
-        return repr(answer)[:60]
+    if isinstance(given, str):  # a function or a class by its name, without its address
+        return getattr(answer, "__name__", repr(answer))[:60]
     return np.array2string(given, precision=6, threshold=8)

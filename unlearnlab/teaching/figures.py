@@ -38,7 +38,7 @@ def three_modes(forget: float, cells: int = 2001) -> tuple[Any, Any]:
 
 @cache
 def three_to_forget() -> tuple[Any, list[Any]]:
-    """Lesson 04: four unequal Gaussians on a line, and three densities to forget, the last one wide.
+    """Lesson 04: four unequal Gaussians, and three densities to forget, the last one wide.
 
     Returns:
         (q, [q₁, q₂, q₃]), each a `GridDensity`.
@@ -150,3 +150,25 @@ def side_by_side(solutions: dict[str, Any], alt: str, marks: Any = ()) -> None:
         ax.plot(*np.transpose(marks), "k+")
         ax.set(title=name, aspect="equal")
     plot.show(axes[0], alt=alt)
+
+
+def digit_rows(rows: dict[str, Any], label: str, alt: str) -> None:
+    """Show sixteen digits of each row, from black to white.
+
+    Args:
+        rows: name to (n, 1, 8, 8) images in [−1, 1], n at least 16.
+        label: what the names are.
+        alt: what the picture shows, for those who do not see it.
+    """
+    import matplotlib.pyplot as plt
+
+    from .. import plot
+    from ..images import contact_sheet
+
+    _, ax = plt.subplots(figsize=(9, 0.9 + 0.5 * len(rows)))
+    images = contact_sheet([row[:16] for row in rows.values()])[0].numpy()
+    ax.imshow(images, cmap="gray", vmin=-1, vmax=1)
+    ax.set_yticks(np.arange(len(rows)) * 10 + 4.5, list(rows))
+    ax.set_xticks([])
+    ax.set(xlabel="16 draws; the same noise in each row", ylabel=label)
+    plot.show(ax, alt=alt)

@@ -70,7 +70,7 @@ def bounds(function: Callable[..., Any]) -> Verdict:
         right = ReverseKL(retain=q, forget=[q1], thresholds=[b]).dual_value([lam])
         found = float(function(lam, b, q, q1))
         if not abs(found - right) <= 1e-6 * max(1.0, abs(right)):
-            return False, f"which gives {found:.6g} at λ = {lam}, b = {b} for two densities of mine"
+            return False, f"which gives {found:.6g} at λ = {lam}, b = {b} for two other densities"
     return True, (
         "your function agrees with the package's on three pairs of densities it had not seen; a "
         "value of it above 0.9 nats, at any λ, refutes the colleague"

@@ -55,3 +55,39 @@ def two_gaussians(b: float) -> Any:
 def train(problem: Any, student: Any, **options: Any) -> Any:
     """`finetune` in batches of 256 at a rate of 0.03, without the evaluation at the end."""
     return finetune(problem, student, evaluate=False, **({"batch": 256, "lr": 0.03} | options))
+
+
+def damped(parameters: Any) -> Any:
+    """A dual optimiser that brakes: a PI controller, nuPI of the library cooper, at a step of 0.05.
+
+    Besides the violation it sees how the violation changes.
+    """
+    from cooper.optim import nuPI
+
+    gains: Any = {"Kp": torch.tensor(5.0), "Ki": torch.tensor(1.0)}
+    return nuPI(parameters, lr=0.05, maximize=True, **gains)
+
+
+def multiplier_paths(runs: dict[str, Any], alt: str) -> None:
+    """Show the multiplier of each run against the share of its steps, and λ* dotted.
+
+    Args:
+        runs: by name, of `two_gaussians`.
+        alt: what the picture shows, for those who do not see it.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from .. import plot
+
+    size = (3 * len(runs), 2.9)
+    _, axes = plt.subplots(1, len(runs), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (name, run) in zip(axes[0], runs.items(), strict=True):
+        path = run.history["multipliers"][:, 0]
+        ax.plot(np.linspace(0, 100, len(path)), path, color="C1")
+        best = 1 - 1 / (2 * float(run.problem.thresholds[0])) ** 0.5
+        ax.axhline(best, color="0.5", lw=0.8, ls=":")
+        ax.set_title(name.replace(", ", ",\n"), fontsize="small")
+        ax.set(xlabel="share of the primal steps (%)", ylim=(0, 1.02))
+    axes[0, 0].set_ylabel("multiplier λ (nats per nat)")
+    plot.show(axes[0, 0], alt=alt)
