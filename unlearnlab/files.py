@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import stat
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 LOCK, HOLDER = ".run.lock", ".run.holder.json"
+PARTIAL = ".partial"  # how the names of files end that are not whole yet; they begin with a dot
+TRIED = 1 << 20  # bytes that a folder must take
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
@@ -21,15 +28,50 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """
     goal = Path(path)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    partial = goal.parent / f".{goal.name}.{os.getpid()}.partial"
+    with whole_file(goal) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(goal: Path) -> Iterator[BinaryIO]:
+    """A file to write to, in an existing folder, that takes its name once it is whole.
+
+    Until then it has another, of this thread's alone; after an error nothing is left behind.
+    """
+    partial = goal.parent / f".{goal.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}"
     try:
         with open(partial, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, goal)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write to, whose files move to another when all are written, each whole.
+
+    Those of subfolders first: what describes a folder, such as diffusers' model_index.json, comes
+    last, so that a folder cut off is not taken for whole. All have the permissions that files have
+    here; safetensors' own are for the owner alone.
+    """
+    goal = Path(folder)
+    goal.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=goal, prefix=".", suffix=PARTIAL) as stage:
+        yield Path(stage)
+        made = [one for one in Path(stage).rglob("*") if one.is_file()]
+        usual = Path(stage, PARTIAL)
+        usual.touch()
+        mode = stat.S_IMODE(usual.stat().st_mode)
+        for one in sorted(made, key=lambda path: (-len(path.parts), path)):
+            one.chmod(mode)
+            with open(one, "rb+") as file:
+                os.fsync(file.fileno())
+            own = goal / one.relative_to(stage)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(one, own)
 
 
 def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
@@ -39,8 +81,8 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
         name: of the argument, for the message.
 
     Raises:
-        ValueError: it is a file, or lies where nothing can be made. It is left as it was: a folder
-            that was made to try it is removed again.
+        ValueError: it is a file, lies where nothing can be made, or its disk is full. It is left as
+            it was: a folder that was made to try it is removed again.
     """
     path = Path(folder)
     made: list[Path] = []
@@ -49,9 +91,8 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
             if not one.exists():
                 one.mkdir(exist_ok=True)
                 made.append(one)
-        trial = path / f".{os.getpid()}.partial"
-        trial.touch()
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(TRIED))
     except OSError as error:
         raise ValueError(
             f"{name} {str(folder)!r} cannot be written to ({error.strerror or error}): choose "
@@ -68,7 +109,8 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
     """A folder for one run, for as long as it lasts; None for no folder.
 
     The system's lock, which goes with the process, however it ends; a file where the file system
-    has none. The thread that holds a folder may ask for it again.
+    has none. The thread that holds a folder may ask for it again. Who gets it removes what killed
+    runs have left half written.
 
     Raises:
         RuntimeError: another one holds it; the message says who.
@@ -94,6 +136,7 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             who = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
             write_whole(path / HOLDER, json.dumps(who).encode())
+            _clear(path)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -104,6 +147,15 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
             if made:
                 path.rmdir()
         lock.release()
+
+
+def _clear(path: Path) -> None:
+    """Remove what runs that were killed while they wrote have left in a folder and those in it."""
+    for stray in [*path.glob(f".*{PARTIAL}"), *path.glob(f"*/.*{PARTIAL}")]:
+        if stray.is_dir():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
 
 
 def _holder(path: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .certificate import Certificate
 from .errors import Array
+from .files import whole_file
 from .problems import Evaluation, Problem
 
 FORMAT = 2
@@ -164,13 +165,8 @@ class Solution:
             if one.function is not None:  # what a file can keep of it
                 arrays[f"function{i}"] = one.values(self.problem.atoms)
         arrays["header"] = np.array(json.dumps(self.to_dict()))
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(target) as file:
+            np.savez_compressed(file, **arrays)
         return target
 
     def __repr__(self) -> str:

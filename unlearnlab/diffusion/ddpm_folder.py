@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from ..files import write_whole
+from ..files import staged, write_whole
 from .reading import Reading
 from .schedule import Schedule
 
@@ -276,16 +274,9 @@ def write(
         more["null_class"] = null_class
     if schedule.spacing == "log_snr":
         more["timestep_spacing"] = schedule.spacing
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as made:
+    with staged(folder) as made:
         pipeline.save_pretrained(made, safe_serialization=True)
         if more:
-            write_whole(Path(made, STATED), (json.dumps(more, indent=1) + "\n").encode())
+            write_whole(made / STATED, (json.dumps(more, indent=1) + "\n").encode())
         else:
             (folder / STATED).unlink(missing_ok=True)  # of another model that lay here
-        for path in sorted(Path(made).rglob("*")):
-            goal = folder / path.relative_to(made)
-            if path.is_dir():
-                goal.mkdir(exist_ok=True)
-            else:
-                shutil.move(path, goal)

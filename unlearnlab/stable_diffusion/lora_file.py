@@ -9,9 +9,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import staged
 from . import adapters
 from .loading import quiet
 
@@ -148,7 +146,7 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
     if form == "merged":
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"{str(folder)!r} already holds something; nothing was overwritten")
-        with quiet(), _staged(folder) as stage:
+        with quiet(), staged(folder) as stage:
             _merged(pipeline).save_pretrained(stage, safe_serialization=True)
         return
     found = {p: adapters.changes(getattr(pipeline, p), name) for p, name in names.items()}
@@ -157,7 +155,7 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
             f"text_model.{key.removeprefix('text_model.')}": tensor
             for key, tensor in found["text_encoder"].items()
         }
-    with _staged(folder) as stage:
+    with staged(folder) as stage:
         if form == "diffusers":
             layers = {f"{part}_lora_layers": tensors for part, tensors in found.items()}
             type(pipeline).save_lora_weights(stage, **layers, safe_serialization=True)
@@ -187,13 +185,3 @@ def _merged(pipeline: Any) -> Any:
     made.fuse_lora(components=list(PARTS))
     made.unload_lora_weights()
     return made
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder to write to, whose contents move to another when all is written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as stage:
-        yield Path(stage)
-        for entry in Path(stage).iterdir():
-            os.replace(entry, folder / entry.name)

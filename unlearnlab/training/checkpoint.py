@@ -44,8 +44,6 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
             is.
     """
     path = folder / NAME
-    for stray in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed while writing
-        stray.unlink(missing_ok=True)
     if not path.exists():
         return None
     advice = "move it away or choose another folder; nothing was overwritten"

@@ -1,0 +1,90 @@
+"""Files: whole or not at all, whoever writes at once; leftovers go with the lock's holder alone."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import unlearnlab as ul
+from unlearnlab import files
+
+
+@pytest.fixture
+def narrow():
+    """Files for the group, none for others."""
+    old = os.umask(0o027)
+    yield 0o640
+    os.umask(old)
+
+
+def test_forty_saves_by_eight_threads_at_once(tmp_path):
+    q, q1 = ul.Discrete([0.5, 0.3, 0.2]), ul.Discrete([0.1, 0.1, 0.8])
+    solution = ul.solve(ul.Likelihood(q, [q1], 0.2))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: solution.save(tmp_path / "answer.npz"), range(40)))
+    assert [one.name for one in tmp_path.iterdir()] == ["answer.npz"]
+    assert ul.load(tmp_path / "answer.npz").certificate.ok
+
+
+def test_all_files_have_the_permissions_that_files_have_here(tmp_path, narrow):
+    network = ul.digits.load_model("unconditional")
+    network.save(tmp_path / "student")
+    ul.TextToImage.from_pretrained("tiny").lora(rank=1).save(tmp_path / "lora")
+    files.write_whole(tmp_path / "folder" / "report.json", b"{}")
+    found = [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert len(found) > 4 and {one.stat().st_mode & 0o777 for one in found} == {narrow}
+
+
+def test_a_folder_is_described_last(tmp_path, monkeypatch):
+    """What says what a folder holds comes when all of it is there."""
+    seen, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(b.name), replace(a, b)))
+    with files.staged(tmp_path / "new") as stage:
+        (stage / "unet").mkdir()
+        (stage / "model_index.json").write_text("{}")
+        (stage / "unet" / "weights").write_text("")
+    assert seen == ["weights", "model_index.json"]
+    assert {one.name for one in (tmp_path / "new").rglob("*")} == {*seen, "unet"}
+
+
+def test_who_holds_a_folder_removes_what_killed_runs_left(tmp_path):
+    left = [tmp_path / ".run.safetensors.7.7.partial", tmp_path / "lora" / ".a.partial"]
+    for one in left:
+        one.mkdir(parents=True)
+        (one / "half").touch()
+    (tmp_path / "kept.partial").touch()  # nobody's temporary name
+    files.write_whole(tmp_path / "run", b"")  # who only writes removes nothing
+    assert all(one.exists() for one in left)
+    with files.held(tmp_path):
+        assert not any(one.exists() for one in left)
+    assert (tmp_path / "kept.partial").exists() and (tmp_path / "lora").exists()
+
+
+def test_a_full_disk_is_refused_before_the_run(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, dir):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", Full)
+    with pytest.raises(ValueError, match=r"out .* cannot be written to \(No space left on device"):
+        files.require_writable("out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "x.npz"
+    files.write_whole(path, b"old")
+    with pytest.raises(KeyboardInterrupt), files.whole_file(path) as file:
+        np.savez(file, x=np.zeros(3))
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and [one.name for one in tmp_path.iterdir()] == ["x.npz"]
