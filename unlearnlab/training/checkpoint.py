@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files import write_whole
+from ..identity import differences
 
 NAME = "run.safetensors"
-FORMAT = "unlearnlab run 2"
+FORMAT = "unlearnlab run 3"
+DIGEST = re.compile("[0-9a-f]{64}")
+TOLD = 6  # differences that a message lists
 
 
 def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
@@ -63,13 +67,14 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
         raise ValueError(f"{path} is damaged: its contents are not what was written; {advice}")
     stored = json.loads(header["identity"])
     now = json.loads(json.dumps(identity, sort_keys=True))
-    for key in sorted(stored.keys() | now.keys()):
-        if stored.get(key) != now.get(key):
-            there, here = _apart(stored.get(key), now.get(key))
-            raise ValueError(
-                f"{path} is of another run: its {key} is {_short(there)}, here it is "
-                f"{_short(here)}; {advice}"
-            )
+    apart = list(differences(stored, now))
+    if apart:
+        more = f"; and {len(apart) - TOLD} more" if len(apart) > TOLD else ""
+        items = [
+            f"its {where} is {_short(there)}, here it is {_short(here)}"
+            for where, there, here in apart[:TOLD]
+        ]
+        raise ValueError(f"{path} is of another run: {'; '.join(items)}{more}; {advice}")
     return _unpack(json.loads(header["skeleton"]), tensors)
 
 
@@ -77,24 +82,21 @@ def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     """SHA-256 of all that a checkpoint says: names, kinds, shapes and bytes."""
     found = sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
-        rows = tensors[name].contiguous().reshape(-1).view(torch.uint8)
         found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)} ".encode())
-        found.update(rows.numpy().data)
+        found.update(raw(tensors[name]))
     return found.hexdigest()
 
 
-def _apart(one: Any, other: Any) -> tuple[Any, Any]:
-    """Where two things differ: the first items of lists of one length, all entries of dicts."""
-    while isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
-        return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
-    return one, other
+def raw(tensor: Tensor) -> bytes:
+    """The bytes of a tensor's numbers, in order."""
+    rows = torch.empty(tensor.numel(), dtype=tensor.dtype)  # whatever the strides were
+    rows.copy_(tensor.detach().flatten())
+    return rows.view(torch.uint8).numpy().tobytes()
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """A value as a message shows it: digests by their beginnings."""
+    text = DIGEST.sub(lambda found: f"{found[0][:8]}…", repr(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -19,7 +19,7 @@ from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
 from .gate import Gate
-from .identities import identity_of, weights_of
+from .identities import identity_of
 from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
@@ -155,6 +155,11 @@ def finetune(
         pupil.sampling_steps = sampling_steps or pupil.sampling_steps
         chain(first.retain.schedule, pupil.sampler, pupil.sampling_steps)  # refused now, not later
     pupil.denoiser = goal.denoises
+    told: dict[str, Any] = {}
+    if folder is not None:
+        all_of_it = (problems, make, pupil, how, batch, own, dual, start)
+        told = identity_of(*all_of_it, accelerator.num_processes)
+        told["student's optimiser"] = [content(make_optimizer), content(gradient_hook)]
     loop = Loop(
         pupil,
         goal,
@@ -162,9 +167,7 @@ def finetune(
         dual,
         accelerator,
         _folder(folder, resume, accelerator),
-        identity_of(problems, make, pupil, how, batch, own, dual, start)
-        | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]}
-        | ({} if folder is None else {"weights": weights_of([first.retain, *first.compared])}),
+        told,
         progress,
         watch,
         make_optimizer,
