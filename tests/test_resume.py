@@ -178,6 +178,81 @@ def test_state_comes_back_as_it_was(tmp_path):
         checkpoint.write(tmp_path, {"x": {1}}, {})
 
 
+def reload(path, change):
+    """A checkpoint with other contents, and the digest of those."""
+    with safe_open(path, framework="pt") as file:
+        identity = json.loads(file.metadata()["identity"])
+    _, state = checkpoint._opened(path)
+    change(state)
+    checkpoint.write(path.parent, state, identity)
+
+
+def test_the_state_before_is_kept_and_offered(tmp_path):
+    """A damaged checkpoint says so; moved away, the one before goes on to the same end."""
+    first = ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    last, before = tmp_path / checkpoint.NAME, tmp_path / checkpoint.PREVIOUS
+    whole = stored(tmp_path)
+    last.write_bytes(last.read_bytes()[:-1])
+    offer = "run.safetensors is .*move it away to continue from run.safetensors.previous beside it"
+    with pytest.raises(ValueError, match=offer + ", of round 15; nothing was overwritten"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    last.unlink()
+    with pytest.raises(ValueError, match="already holds a run"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    again = ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert float(again.student.mean) == float(first.student.mean)
+    assert stored(tmp_path)[1] == whole[1]
+    for path in (last, before):
+        path.write_bytes(b"")
+    for path in (last, before):  # nothing is offered that is damaged, too
+        with pytest.raises(ValueError, match=f"{path.name} is damaged.*move it away or choose an"):
+            ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: s.update(round=99), "it is of round 99, and its history of {'loss': 20"),
+        (lambda s: s["history"].pop("loss"), "it is of round 20, and its history of {'objective'"),
+        (lambda s: s["student"][0].fill_(np.nan), "its student is not finite"),
+        (lambda s: s["average"][0].fill_(np.nan), "its average is not finite"),
+        (lambda s: s.update(student=[torch.zeros(2)]), r"its student has shapes \[\(2,\)\], where"),
+        (lambda s: s.update(multipliers=torch.zeros(1, 3)), "its multipliers has shapes"),
+        (lambda s: s.pop("dual"), "'dual'"),
+        (lambda s: s["primal"][0]["exp_avg"].fill_(np.inf), "its primal is not finite"),
+        (lambda s: s.update(primal=3), "disagrees with itself or with this run"),
+    ],
+)
+def test_a_state_that_disagrees_is_refused(tmp_path, change, says):
+    ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    reload(tmp_path / checkpoint.NAME, change)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    with pytest.raises(ValueError, match=f"run.safetensors .*{says}.*nothing was overwritten"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_another_version_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", "unlearnlab run 1")
+    checkpoint.write(tmp_path, {"round": 1}, {})
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"is of another version .'unlearnlab run 1'; this one re"):
+        checkpoint.read(tmp_path, {})
+
+
+def test_students_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="student's mean must be finite"):
+        ul.finetune(RU, Shifted(float("nan")), **OPTIONS)
+
+    def spoil(loop):
+        if loop.done:
+            loop.average[0].fill_(np.nan)
+
+    with pytest.raises(ValueError, match=r"parameters are not finite at the end.*such as watch"):
+        ul.finetune(RU, Shifted(), watch=spoil, **OPTIONS)
+
+
 def hold(folder, until):
     """Another process, in the middle of a run."""
     with files.held(folder):
@@ -199,7 +274,7 @@ def test_a_folder_is_one_run_s_at_a_time(tmp_path):
     forked.kill(job)
     ul.finetune(RU, Shifted(), folder=folder, **OPTIONS)
     seen = sorted(one.name for one in folder.iterdir())
-    assert seen == [files.LOCK, "ready", checkpoint.NAME]
+    assert seen == [files.LOCK, "ready", checkpoint.NAME, checkpoint.PREVIOUS]
 
 
 def test_a_folder_is_held_again_by_who_holds_it_and_left_as_it_was(tmp_path):

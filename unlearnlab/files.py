@@ -20,31 +20,55 @@ PARTIAL = ".partial"  # how the names of files end that are not whole yet; they 
 TRIED = 1 << 20  # bytes that a folder must take
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(
+    path: str | os.PathLike[str], content: bytes, *, before: Path | None = None
+) -> None:
     """Write a file, with its folders; until it is whole, the old one stays.
+
+    Args:
+        before: where to keep the old one.
 
     Raises:
         OSError: a folder that cannot be made or written; nothing is left behind.
     """
     goal = Path(path)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(goal) as file:
+    with whole_file(goal, before=before) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(goal: Path) -> Iterator[BinaryIO]:
+def whole_file(goal: Path, *, before: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to, in an existing folder, that takes its name once it is whole.
 
-    Until then it has another, of this thread's alone; after an error nothing is left behind.
+    Until then the old one stays, and then moves to `before`; after an error nothing is left behind.
     """
-    partial = goal.parent / f".{goal.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}"
+    partial = _partial(goal)
     try:
         with open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and goal.exists():
+            _keep(goal, before)
         os.replace(partial, goal)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(goal: Path) -> Path:
+    """What a file is called until it is whole: a name of this thread's alone."""
+    return goal.parent / f".{goal.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}"
+
+
+def _keep(path: Path, other: Path) -> None:
+    """Give a file a second name, so that at no moment the first is missing."""
+    partial = _partial(other)
+    try:
+        os.link(path, partial)
+        os.replace(partial, other)
+    except OSError:  # a file system without links
+        write_whole(other, path.read_bytes())
     finally:
         partial.unlink(missing_ok=True)
 

@@ -16,14 +16,16 @@ from torch import Tensor
 from ..files import write_whole
 from ..identity import differences
 
-NAME = "run.safetensors"
+NAME, PREVIOUS = "run.safetensors", "run.safetensors.previous"
 FORMAT = "unlearnlab run 3"
+AWAY = "move it away or choose another folder"
+VERSION = re.compile(r"unlearnlab run \d+")
 DIGEST = re.compile("[0-9a-f]{64}")
 TOLD = 6  # differences that a message lists
 
 
 def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
-    """Write nested dicts and lists of tensors, numbers and strings; the old file stays until then.
+    """Write nested dicts and lists of tensors, numbers and strings; the state before is kept.
 
     Args:
         identity: what a run must share with the checkpoint to continue it.
@@ -37,45 +39,80 @@ def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
     }
     header["sha256"] = _digest(tensors, header)
     content = save(tensors, metadata=header)
-    write_whole(folder / NAME, content)
+    write_whole(folder / NAME, content, before=folder / PREVIOUS)
+
+
+def found(folder: Path) -> Path | None:
+    """The checkpoint of a folder: the last, or the one before where that was moved away."""
+    return next((folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()), None)
 
 
 def read(folder: Path, identity: dict[str, Any]) -> Any:
     """The state that `write` stored, on the CPU; None where there is no checkpoint.
 
     Raises:
-        ValueError: the file is damaged, is not a checkpoint, or is of another run; it is left as it
-            is.
+        ValueError: the file is damaged, is not a checkpoint, or is of another run or version; it is
+            left as it is. Where the state before it is whole, the message says how to continue it.
     """
-    path = folder / NAME
-    if not path.exists():
+    path = found(folder)
+    if path is None:
         return None
-    advice = "move it away or choose another folder; nothing was overwritten"
+    try:
+        stored, state = _opened(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_offer(path, identity)}; nothing was overwritten") from None
+    apart = _apart(stored, identity)
+    if apart:
+        more = f"; and {len(apart) - TOLD} more" if len(apart) > TOLD else ""
+        raise ValueError(
+            f"{path} is of another run: {'; '.join(apart[:TOLD])}{more}; {AWAY}; nothing was "
+            "overwritten"
+        )
+    return state
+
+
+def _opened(path: Path) -> tuple[Any, Any]:
+    """Identity and state of a checkpoint whose every bit is what was written."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error}); {advice}"
+            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error})"
         ) from None
-    if header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is no checkpoint of a run (format {header.get('format')!r}); {advice}"
-        )
+    form = header.get("format", "")
+    if form != FORMAT and VERSION.fullmatch(form):
+        raise ValueError(f"{path} is of another version ({form!r}; this one reads {FORMAT!r})")
+    if form != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of a run (format {form!r})")
     if header.pop("sha256", None) != _digest(tensors, header):
-        raise ValueError(f"{path} is damaged: its contents are not what was written; {advice}")
-    stored = json.loads(header["identity"])
+        raise ValueError(f"{path} is damaged: its contents are not what was written")
+    try:
+        return json.loads(header["identity"]), _unpack(json.loads(header["skeleton"]), tensors)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+
+
+def _offer(path: Path, identity: dict[str, Any]) -> str:
+    """What to do about a checkpoint that cannot be read."""
+    before = path.with_name(PREVIOUS)
+    try:
+        stored, state = _opened(before)
+        if path == before or _apart(stored, identity):
+            return AWAY
+        return f"move it away to continue from {PREVIOUS} beside it, of round {state['round']}"
+    except (ValueError, LookupError, TypeError):
+        return AWAY
+
+
+def _apart(stored: Any, identity: dict[str, Any]) -> list[str]:
+    """What differs between a checkpoint's identity and a run's, item by item."""
     now = json.loads(json.dumps(identity, sort_keys=True))
-    apart = list(differences(stored, now))
-    if apart:
-        more = f"; and {len(apart) - TOLD} more" if len(apart) > TOLD else ""
-        items = [
-            f"its {where} is {_short(there)}, here it is {_short(here)}"
-            for where, there, here in apart[:TOLD]
-        ]
-        raise ValueError(f"{path} is of another run: {'; '.join(items)}{more}; {advice}")
-    return _unpack(json.loads(header["skeleton"]), tensors)
+    return [
+        f"its {where} is {_short(there)}, here it is {_short(here)}"
+        for where, there, here in differences(stored, now)
+    ]
 
 
 def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:

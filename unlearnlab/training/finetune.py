@@ -248,6 +248,9 @@ def _student(student: Any, problems: list[Problem], method: Any) -> Any:
     pupil: Any = student
     pupil = pupil.for_training()
     pupil.condition(retain)
+    for name, tensor in pupil.state_dict().items():
+        if not checkpoint.finite(tensor):
+            raise ValueError(f"student's {name} must be finite; it has NaN or infinity")
     half = {p.dtype for p in pupil.parameters() if p.requires_grad} & HALF
     if half:
         raise ValueError(
@@ -282,7 +285,7 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool, accelerator: An
     path = Path(folder)
     if accelerator.is_main_process:  # who tries a folder makes it and takes it away again
         require_writable("folder", path)
-    if not resume and (path / checkpoint.NAME).exists():
+    if not resume and checkpoint.found(path):
         raise ValueError(
             f"folder {path} already holds a run; resume=True continues it, another folder starts "
             "anew; nothing was overwritten"

@@ -60,6 +60,18 @@ def unconstrained(
     return trained
 
 
+@contextmanager
+def restoring(path: Path | None) -> Iterator[None]:
+    """A checkpoint whose contents are put into a run, named where that fails."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} disagrees with itself or with this run ({error}); {checkpoint.AWAY}; nothing "
+            "was overwritten"
+        ) from None
+
+
 def adamw(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """The optimiser of a student, where none is given."""
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4)
@@ -131,9 +143,11 @@ class Loop:
 
     def run(self) -> Trained:
         """Train to the end, from the checkpoint if there is one."""
-        stored = None if self.folder is None else checkpoint.read(self.folder, self.identity)
-        if stored is not None:
-            self.restore(stored)
+        if self.folder is not None and checkpoint.found(self.folder):
+            stored = checkpoint.read(self.folder, self.identity)
+            with restoring(checkpoint.found(self.folder)):
+                self.require_own(stored)
+                self.restore(stored)
         self.good = self.state()
         bar = tqdm(
             total=self.rounds,
@@ -321,6 +335,26 @@ class Loop:
             }
         )
 
+    def require_own(self, state: dict[str, Any]) -> None:
+        """Refuse a state whose parts disagree with each other or with this run.
+
+        Raises:
+            ValueError: what disagrees.
+        """
+        rounds = {key: len(values) for key, values in state["history"].items()}
+        if rounds != dict.fromkeys(self.history, state["round"]):
+            raise ValueError(f"it is of round {state['round']}, and its history of {rounds}")
+        own = {"student": self.parameters, "average": self.average}
+        own |= {"multipliers": [self.dual.weights]}
+        stored = state | {"multipliers": [state["multipliers"]]}
+        for name, tensors in own.items():
+            shapes, others = ([tuple(p.shape) for p in ps] for ps in (stored[name], tensors))
+            if shapes != others:
+                raise ValueError(f"its {name} has shapes {shapes}, where {others} are asked for")
+        for name in (*own, "primal", "dual"):
+            if not checkpoint.finite(state[name]):
+                raise ValueError(f"its {name} is not finite")
+
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.round = state["round"]
@@ -352,6 +386,11 @@ class Loop:
     def trained(self, diverged: str | None) -> Trained:
         """The student with its averaged weights, and the objective's extras with theirs."""
         self.use_average()
+        if not checkpoint.finite(self.parameters):
+            raise ValueError(
+                "the student's parameters are not finite at the end, though they were after the "
+                "last round: something else has written to them, such as watch"
+            )
         multipliers = self.dual.values().cpu().double()
         if not self.trains and not self.dual.reads and self.history["multipliers"]:
             # They are the model, and single ones swing about the saddle point: averages settle.
