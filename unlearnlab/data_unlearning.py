@@ -29,6 +29,7 @@ from .training import finetune
 from .training.denoising import ForwardKLObjective
 from .training.retained import apart_from, digests
 from .training.returns import LeaveOut, Return, Returns
+from .training.stopping import as_command
 
 METHODS: dict[str, Any] = {
     "leave-out": LeaveOut,
@@ -161,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator()
     if accelerator.is_main_process:
         _require_apart(given.out, given.images)
-    with held(given.out if accelerator.is_main_process else None):
+    speaks = accelerator.is_main_process
+    with as_command(speaks=speaks), held(given.out if speaks else None):
         _unlearn(given, accelerator)
 
 

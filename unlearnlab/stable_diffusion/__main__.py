@@ -17,6 +17,7 @@ from ..files import held, require_writable
 from ..images import contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
+from ..training.stopping import as_command
 from . import preflight, report
 from .config import BASELINES, DTYPES, Config, shipped
 from .pipeline import TextToImage
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     if accelerator.is_main_process:
         require_writable("out", out)
-    with held(out if accelerator.is_main_process else None):
+    speaks = accelerator.is_main_process
+    with as_command(speaks=speaks), held(out if speaks else None):
         _unlearn(config, accelerator, resume=given.resume)
 
 

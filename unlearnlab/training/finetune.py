@@ -103,7 +103,8 @@ def finetune(
             until="met" they draw by as many only where a sampler is named.
         seed: of all that training draws; one for each member of a stacked student. Samples that
             stand for a distribution are the same for all.
-        folder: where to keep a checkpoint. With `resume`, a run found there is continued.
+        folder: where to keep a checkpoint. With `resume`, a run found there is continued. SIGINT
+            (Ctrl-C) and SIGTERM then end it after the round; a second one ends it at once.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
         progress: a bar; None shows it on a terminal alone.
@@ -119,6 +120,7 @@ def finetune(
         TypeError, ValueError: models that do not fit together, named; a folder that holds another
             run; an unknown method or option.
         MemoryError: a step did not fit; the last checkpoint is kept.
+        Stopped: a KeyboardInterrupt, of a run that a signal has ended and that is saved.
 
     Source: [K] Appendices D and E.3.
     """

@@ -24,7 +24,9 @@ from .gradients import Gradients
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
 from .promise import draws_of, read
+from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
+from .stopping import Stopped, Stopping
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
@@ -58,18 +60,6 @@ def unconstrained(
     if trained.diverged:
         raise ValueError(f"training diverged ({trained.diverged}): lower lr (now {settings.lr})")
     return trained
-
-
-@contextmanager
-def restoring(path: Path | None) -> Iterator[None]:
-    """A checkpoint whose contents are put into a run, named where that fails."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} disagrees with itself or with this run ({error}); {checkpoint.AWAY}; nothing "
-            "was overwritten"
-        ) from None
 
 
 def adamw(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
@@ -142,20 +132,25 @@ class Loop:
         return max(1, math.ceil(self.settings.steps / self.each))
 
     def run(self) -> Trained:
-        """Train to the end, from the checkpoint if there is one."""
+        """Train to the end, from the checkpoint if there is one.
+
+        Raises:
+            Stopped: by SIGINT or SIGTERM, after the round; the checkpoint is of that round.
+        """
+        self.good = self.state()
         if self.folder is not None and checkpoint.found(self.folder):
             stored = checkpoint.read(self.folder, self.identity)
             with restoring(checkpoint.found(self.folder)):
-                self.require_own(stored)
+                require_fits(stored, self.good)
                 self.restore(stored)
-        self.good = self.state()
+            self.good = self.state()
         bar = tqdm(
             total=self.rounds,
             initial=self.round,
             desc="finetune",
             disable=None if self.progress is None else not self.progress,
         )
-        with bar:
+        with bar, Stopping(self.folder) as stopping:
             while not self.done:
                 reason = self.attempted()
                 if reason:
@@ -163,8 +158,12 @@ class Loop:
                 bar.update()
                 if self.watch is not None:
                     self.watch(self)
-                if self.round % self.settings.save_every == 0 or self.done:
+                signal = stopping.asked(self.accelerator)
+                if signal or self.round % self.settings.save_every == 0 or self.done:
                     self.save()
+                if signal and self.folder is not None:
+                    where = f"after round {self.round} of {self.rounds}"
+                    raise Stopped(signal, where, self.folder)
         return self.trained(None)
 
     @property
@@ -334,26 +333,6 @@ class Loop:
                 "history": self.stacked(),
             }
         )
-
-    def require_own(self, state: dict[str, Any]) -> None:
-        """Refuse a state whose parts disagree with each other or with this run.
-
-        Raises:
-            ValueError: what disagrees.
-        """
-        rounds = {key: len(values) for key, values in state["history"].items()}
-        if rounds != dict.fromkeys(self.history, state["round"]):
-            raise ValueError(f"it is of round {state['round']}, and its history of {rounds}")
-        own = {"student": self.parameters, "average": self.average}
-        own |= {"multipliers": [self.dual.weights]}
-        stored = state | {"multipliers": [state["multipliers"]]}
-        for name, tensors in own.items():
-            shapes, others = ([tuple(p.shape) for p in ps] for ps in (stored[name], tensors))
-            if shapes != others:
-                raise ValueError(f"its {name} has shapes {shapes}, where {others} are asked for")
-        for name in (*own, "primal", "dual"):
-            if not checkpoint.finite(state[name]):
-                raise ValueError(f"its {name} is not finite")
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
