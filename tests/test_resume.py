@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -214,6 +215,7 @@ def test_the_state_before_is_kept_and_offered(tmp_path):
     ("change", "says"),
     [
         (lambda s: s.update(round=99), "it is of round 99, and its history of {'loss': 20"),
+        (lambda s: s.update(step=-1), "it is of step -1 of 100"),
         (lambda s: s["history"].pop("loss"), "it is of round 20, and its history of {'objective'"),
         (lambda s: s["student"][0].fill_(np.nan), "its student is not finite"),
         (lambda s: s["average"][0].fill_(np.nan), "its average is not finite"),
@@ -251,6 +253,38 @@ def test_students_that_are_not_finite_are_refused():
 
     with pytest.raises(ValueError, match=r"parameters are not finite at the end.*such as watch"):
         ul.finetune(RU, Shifted(), watch=spoil, **OPTIONS)
+
+
+def test_a_run_is_continued_with_more_steps(tmp_path, capsys):
+    """Its rate is that of the longer run from there on, killed again or not."""
+    rates = []
+
+    def watch(loop):
+        rates.append(loop.primal.param_groups[0]["lr"] / loop.settings.lr)
+
+    how = OPTIONS | {"watch": watch, "primal_steps": 1, "steps": 10, "progress": True}
+    short = ul.finetune(RU, Shifted(), folder=tmp_path / "a", **how)
+    assert rates[-1] == pytest.approx(0.05, abs=0.03)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    capsys.readouterr()
+    longer = how | {"steps": 20, "resume": True}
+    whole = ul.finetune(RU, Shifted(), folder=tmp_path / "a", **longer)
+    assert rates[10] == pytest.approx(0.05 + 0.475 * (1 + np.cos(np.pi * 9 / 19)))
+    said = capsys.readouterr().err
+    assert "continues after round 10 of 20, of 20 steps where it was 10: its learning rates" in said
+    assert f"from {rates[10]:.2g} of the largest" in said
+    assert np.array_equal(whole.history["loss"][:10], short.history["loss"])
+
+    def kill(loop):
+        if loop.round == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ul.finetune(RU, Shifted(), folder=tmp_path / "b", **longer | {"watch": kill})
+    again = ul.finetune(RU, Shifted(), folder=tmp_path / "b", **longer)
+    assert float(again.student.mean) == float(whole.student.mean)
+    with pytest.raises(ValueError, match="is of a run of 20 steps, and this one is of 10: a run"):
+        ul.finetune(RU, Shifted(), folder=tmp_path / "b", **how | {"resume": True})
 
 
 def hold(folder, until):

@@ -242,6 +242,7 @@ def _trained(
         folder=given.out,
         resume=given.resume,
         accelerator=accelerator,
+        progress=True,
         **options,
     )
 

@@ -72,7 +72,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         resume=resume,
         accelerator=accelerator,
         watch=Watch(config, sd, accelerator),
-        **config.options,
+        **{"progress": True} | config.options,
     )
 
 

@@ -103,11 +103,14 @@ def finetune(
             until="met" they draw by as many only where a sampler is named.
         seed: of all that training draws; one for each member of a stacked student. Samples that
             stand for a distribution are the same for all.
-        folder: where to keep a checkpoint. With `resume`, a run found there is continued. SIGINT
-            (Ctrl-C) and SIGTERM then end it after the round; a second one ends it at once.
+        folder: where to keep a checkpoint. SIGINT (Ctrl-C) and SIGTERM then end the run after the
+            round; a second one ends it at once.
+        resume: whether a run found there is continued; with more `steps`, too: learning rates then
+            go on as those of a run of so many steps, and rise again where they had fallen.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
-        progress: a bar; None shows it on a terminal alone.
+        progress: True shows a bar on a terminal and a line a minute elsewhere, None a bar on a
+            terminal alone.
         watch: called after every round with the `Loop`: its `round`, `history` and `student`.
         options: primal_steps, accumulation, average, warmup, clip, save_every and measure_every of
             `Settings`; and those of the objective: sampling_steps (D.1, D.3, E.3), data and

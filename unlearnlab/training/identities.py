@@ -91,7 +91,7 @@ def identity_of(
         "objective": options.identity(),
         "student": {name: list(tensor.shape) for name, tensor in trained.items()},
         "student's first weights": weights_told(trained),
-        "settings": asdict(settings) | {"save_every": None},
+        "settings": asdict(settings) | {"save_every": None, "steps": None},
         "batch": batch,
         "drawn by": [student.sampler, student.sampling_steps, dual.reads],
         "dual optimiser": [

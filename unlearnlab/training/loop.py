@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from . import checkpoint
 from .draws import Draws
 from .gradients import Gradients
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
+from .progress import Progress
 from .promise import draws_of, read
 from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
@@ -111,7 +111,7 @@ class Loop:
         self.history: dict[str, list[Tensor]] = {
             key: [] for key in ("loss", "objective", "constraints", "stderr", "multipliers")
         }
-        self.round = 0
+        self.round, self.step = 0, 0  # that are over
         self.good: Any = None
 
     @property
@@ -129,7 +129,7 @@ class Loop:
     @property
     def rounds(self) -> int:
         """Rounds of the whole run."""
-        return max(1, math.ceil(self.settings.steps / self.each))
+        return self.round + math.ceil((self.settings.steps - self.step) / self.each)
 
     def run(self) -> Trained:
         """Train to the end, from the checkpoint if there is one.
@@ -137,25 +137,21 @@ class Loop:
         Raises:
             Stopped: by SIGINT or SIGTERM, after the round; the checkpoint is of that round.
         """
-        self.good = self.state()
+        self.good, began = self.state(), 0
         if self.folder is not None and checkpoint.found(self.folder):
             stored = checkpoint.read(self.folder, self.identity)
             with restoring(checkpoint.found(self.folder)):
                 require_fits(stored, self.good)
                 self.restore(stored)
-            self.good = self.state()
-        bar = tqdm(
-            total=self.rounds,
-            initial=self.round,
-            desc="finetune",
-            disable=None if self.progress is None else not self.progress,
-        )
-        with bar, Stopping(self.folder) as stopping:
+            self.good, began = self.state(), stored["steps"]
+        with Progress(self) as shown, Stopping(self.folder) as stopping:
+            if began:
+                shown.say(self.continued(began))
             while not self.done:
                 reason = self.attempted()
                 if reason:
                     return self.stopped(reason)
-                bar.update()
+                shown.after_round()
                 if self.watch is not None:
                     self.watch(self)
                 signal = stopping.asked(self.accelerator)
@@ -166,10 +162,21 @@ class Loop:
                     raise Stopped(signal, where, self.folder)
         return self.trained(None)
 
+    def continued(self, before: int) -> str:
+        """What is said of a run that goes on; `before`: the steps that it was asked for."""
+        line = f"continues after round {self.round} of {self.rounds}"
+        steps = self.settings.steps
+        if steps == before or self.dual.reads:
+            return line
+        return (
+            f"{line}, of {steps} steps where it was {before}: its learning rates go on as those of "
+            f"{steps} steps, from {self.rate(self.step):.2g} of the largest"
+        )
+
     @property
     def done(self) -> bool:
         """Whether all rounds are over, or the last reading kept what was promised."""
-        return self.round >= self.rounds or self.dual.kept(self.history)
+        return self.step >= self.settings.steps or self.dual.kept(self.history)
 
     def attempted(self) -> str | None:
         """A round; where memory runs out, advice in place of the allocator's message."""
@@ -179,14 +186,14 @@ class Loop:
 
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""
-        first = self.round * self.each
+        first, last = self.step, min(self.step + self.each, self.settings.steps)
         draws = self.draws(first, part=1)
         self.objective.begin(self.student, self.dual.values(), draws)
         if self.measures and not self.dual.reads:
             with torch.no_grad():
                 self.objective.measure(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
-        for step in range(first, min(first + self.each, self.settings.steps)):
+        for step in range(first, last):
             loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
@@ -197,7 +204,7 @@ class Loop:
         if (self.measures or self.dual.reads) and self.dual.problems:
             project = self.objective.project
             self.dual.step(measured, self.rate(first), project, self.history)
-        self.round += 1
+        self.round, self.step = self.round + 1, last
         now = (loss, *measured, self.dual.values().cpu().double())
         for key, value in zip(self.history, now, strict=True):
             self.history[key].append(value.clone())
@@ -324,6 +331,8 @@ class Loop:
         return checkpoint.to_cpu(
             {
                 "round": self.round,
+                "step": self.step,
+                "steps": self.settings.steps,
                 "student": [p.detach() for p in self.parameters],
                 "average": self.average,
                 # What an optimiser was made with comes back with the optimiser itself.
@@ -336,7 +345,7 @@ class Loop:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.round = state["round"]
+        self.round, self.step = state["round"], state["step"]
         with torch.no_grad():
             for p, stored in zip(self.parameters, state["student"], strict=True):
                 p.copy_(stored)

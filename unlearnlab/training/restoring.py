@@ -38,6 +38,13 @@ def require_fits(state: dict[str, Any], own: dict[str, Any]) -> None:
     rounds = {key: len(values) for key, values in state["history"].items()}
     if rounds != dict.fromkeys(own["history"], state["round"]):
         raise ValueError(f"it is of round {state['round']}, and its history of {rounds}")
+    if not 0 <= state["step"] <= state["steps"]:
+        raise ValueError(f"it is of step {state['step']} of {state['steps']}")
+    if state["steps"] > own["steps"]:
+        raise ValueError(
+            f"it is of a run of {state['steps']} steps, and this one is of {own['steps']}: a run "
+            "is continued with as many or more"
+        )
     for name in ("student", "average", "multipliers"):
         shapes, others = (_shapes(one[name]) for one in (state, own))
         if shapes != others:
