@@ -128,6 +128,12 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
                 one.rmdir()
 
 
+def student_in(place: str | os.PathLike[str], name: str) -> Path:
+    """A folder of a student: itself, or what a run's folder holds under this name."""
+    inner = Path(place, name)
+    return inner if inner.is_dir() else Path(place)
+
+
 @contextmanager
 def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
     """A folder for one run, for as long as it lasts; None for no folder.

@@ -98,9 +98,10 @@ class DDPM(DiffusionModel, nn.Module):
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> DDPM:
-        """A diffusers folder, or a hub id such as "google/ddpm-celebahq-256".
+        """A diffusers folder, a run's student, or a hub id such as "google/ddpm-celebahq-256".
 
         Args:
+            name: of a run's folder, the student is read.
             label: the class to draw, where the network knows classes.
             null_class: whether the last class means "no label". What `save` wrote says so itself.
             variant: of the weights, such as "fp16"; the only one there is needs no name.

@@ -61,7 +61,10 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         reference = sd.prompt(config.reference, guidance=config.guidance)
     student = None
     if config.method != "dual-only":
-        student = sd.lora(config.rank, seed=config.seed)
+        if config.init is None:
+            student = sd.lora(config.rank, seed=config.seed)
+        else:
+            student = sd.load_lora(config.init)
         accelerator.print(preflight.try_step(student, retain, config.rows))
     return finetune(
         config.made(retain, forget, reference),
@@ -92,9 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help=f"a YAML file (see Config), or {known}")
     parser.add_argument("--out", help="folder in the place of the configuration's `out`")
     parser.add_argument("--model", help="in the place of the configuration's `model`")
+    parser.add_argument("--init", help="in the place of its `init`: a LoRA or run to start from")
     parser.add_argument("--resume", action="store_true", help="continue the run found in `out`")
     given = parser.parse_args(arguments)
-    config = Config.load(given.config, out=given.out, model=given.model)
+    config = Config.load(given.config, out=given.out, model=given.model, init=given.init)
     out = Path(config.out)
     preflight.require_tracker(config.tracker)
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)

@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..files import staged
+from ..files import staged, student_in
 from . import adapters
 from .loading import quiet
 
+STUDENT = "lora"  # what a run's folder calls its student's
 FILE = "pytorch_lora_weights.safetensors"
 KOHYA = "lora_kohya.safetensors"
 PEFT = "base_model.model."  # before the names in peft's own files, whose α stands elsewhere
@@ -29,12 +30,12 @@ LETTERS = {"A": "lora_down", "B": "lora_up"}
 
 
 def found_at(place: str | os.PathLike[str]) -> Path:
-    """The file of a LoRA: itself, or the one in a folder.
+    """The file of a LoRA: itself, or the one in a folder, which may be a run's.
 
     Raises:
         FileNotFoundError: none, or several of which none has the usual name.
     """
-    path = Path(place)
+    path = student_in(place, STUDENT)
     if path.is_file():
         return path
     there = sorted(path.glob("*.safetensors"))
