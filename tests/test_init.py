@@ -12,7 +12,7 @@ from unlearnlab.stable_diffusion.lora_file import found_at
 from unlearnlab.stable_diffusion.tiny import untrained
 
 
-class Begun(Exception):
+class BegunError(Exception):
     """What a run would have started from."""
 
 
@@ -21,13 +21,13 @@ def seen(monkeypatch):
     """The student that a command hands to `finetune`, and what it is trained on."""
 
     def finetune(problem, student, **how):
-        raise Begun(problem, student)
+        raise BegunError(problem, student)
 
     for module in (command, data_unlearning):
         monkeypatch.setattr(module, "finetune", finetune)
 
     def of(main, arguments):
-        with pytest.raises(Begun) as begun:
+        with pytest.raises(BegunError) as begun:
             main(arguments)
         return begun.value.args
 

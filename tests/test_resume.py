@@ -11,13 +11,14 @@ import forked
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import save_file
 from students import Shifted, gaussian
 
 import unlearnlab as ul
 from unlearnlab import files
-from unlearnlab.training import checkpoint
+from unlearnlab.training import checkpoint, settings
 
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
 KILLS = int(os.environ.get("UNLEARNLAB_KILLS", "3"))
@@ -285,6 +286,40 @@ def test_a_run_is_continued_with_more_steps(tmp_path, capsys):
     assert float(again.student.mean) == float(whole.student.mean)
     with pytest.raises(ValueError, match="is of a run of 20 steps, and this one is of 10: a run"):
         ul.finetune(RU, Shifted(), folder=tmp_path / "b", **how | {"resume": True})
+
+
+def test_the_loss_scale_of_half_precision_is_resumed(tmp_path):
+    """It grows every three steps; what is clipped depends on it here."""
+
+    def run(folder, stop=None):
+        accelerator = Accelerator(cpu=True)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6, growth_interval=3)
+
+        def watch(loop):
+            if loop.round == stop:
+                raise KeyboardInterrupt
+
+        how = OPTIONS | {"accelerator": accelerator, "watch": watch, "resume": True, "clip": 0.01}
+        run = ul.finetune(RU, Shifted(), folder=folder, **how)
+        return float(run.student.mean), accelerator.scaler.get_scale()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", 12)
+    assert run(tmp_path / "stopped") == whole and whole[1] > 2.0**30
+
+
+def test_fewer_processes_than_asked_for_are_said(monkeypatch):
+    """What `accelerate launch --num_processes 4` sets where it starts one alone."""
+    for name in ("MASTER_ADDR", "ACCELERATE_MIXED_PRECISION", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    settings.warn_if_alone()
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with pytest.warns(UserWarning, match="asked for several processes and has started one"):
+        settings.warn_if_alone()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    settings.warn_if_alone()
 
 
 def hold(folder, until):

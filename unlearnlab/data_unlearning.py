@@ -30,6 +30,7 @@ from .training import finetune
 from .training.denoising import ForwardKLObjective
 from .training.retained import apart_from, digests
 from .training.returns import LeaveOut, Return, Returns
+from .training.settings import warn_if_alone
 from .training.stopping import as_command
 
 METHODS: dict[str, Any] = {
@@ -163,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from accelerate import Accelerator
 
     given = _arguments(arguments)
+    warn_if_alone()
     accelerator = Accelerator()
     if accelerator.is_main_process:
         _require_apart(given.out, given.images)

@@ -17,6 +17,7 @@ from ..files import held, require_writable
 from ..images import contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
+from ..training.settings import warn_if_alone
 from ..training.stopping import as_command
 from . import preflight, report
 from .config import BASELINES, DTYPES, Config, shipped
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = Config.load(given.config, out=given.out, model=given.model, init=given.init)
     out = Path(config.out)
     preflight.require_tracker(config.tracker)
+    warn_if_alone()
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     if accelerator.is_main_process:
         require_writable("out", out)

@@ -327,7 +327,7 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on, copied to the CPU."""
-        dual = self.dual.optimizer
+        dual, scaler = self.dual.optimizer, self.accelerator.scaler
         return checkpoint.to_cpu(
             {
                 "round": self.round,
@@ -339,6 +339,7 @@ class Loop:
                 "primal": self.primal.state_dict()["state"] if self.trains else {},
                 "dual": {} if dual is None else dual.state_dict()["state"],
                 "multipliers": self.dual.weights.detach(),
+                "loss scale": {} if scaler is None else scaler.state_dict(),
                 "history": self.stacked(),
             }
         )
@@ -357,6 +358,8 @@ class Loop:
         dual = self.dual.optimizer
         if dual is not None:
             dual.load_state_dict(dual.state_dict() | {"state": state["dual"]})
+        if self.accelerator.scaler is not None:  # of half precision
+            self.accelerator.scaler.load_state_dict(state["loss scale"])
         self.history = {key: list(values) for key, values in state["history"].items()}
 
     def save(self) -> None:
