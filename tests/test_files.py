@@ -1,6 +1,7 @@
 """Files: whole or not at all, whoever writes at once; leftovers go with the lock's holder alone."""
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_a_folder_is_described_last(tmp_path, monkeypatch):
         (stage / "unet").mkdir()
         (stage / "model_index.json").write_text("{}")
         (stage / "unet" / "weights").write_text("")
-    assert seen == ["weights", "model_index.json"]
+    assert seen == ["weights", "model_index.json", files.SUMS]
     assert {one.name for one in (tmp_path / "new").rglob("*")} == {*seen, "unet"}
 
 
@@ -88,3 +89,51 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         np.savez(file, x=np.zeros(3))
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and [one.name for one in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_what_is_written_together_is_checked_when_it_is_read(tmp_path):
+    def write(**contents):
+        with files.staged(tmp_path) as stage:
+            for name, text in contents.items():
+                (stage / name).write_text(text)
+
+    write(a="1", b="2")
+    write(b="3", c="4")
+    (tmp_path / "other").write_text("nobody's")
+    done = subprocess.run(["sha256sum", "-c", files.SUMS], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0 and done.stdout.count(b"OK") == 3
+    files.require_unchanged(tmp_path)
+    (tmp_path / "b").write_text("5")
+    files.require_unchanged(tmp_path, "a", "other")
+    for names in ((), ("b",)):
+        with pytest.raises(ValueError, match=r"/b is damaged or missing.*or remove SHA256SUMS"):
+            files.require_unchanged(tmp_path, *names)
+    (tmp_path / "b").unlink()
+    with pytest.raises(ValueError, match=r"/b is damaged or missing"):
+        files.require_unchanged(tmp_path)
+    write(d="6")  # what is gone is no longer said to be there
+    files.require_unchanged(tmp_path)
+    (tmp_path / files.SUMS).write_text("no sum")
+    with pytest.raises(ValueError, match="SHA256SUMS is damaged: write the folder again"):
+        files.require_unchanged(tmp_path)
+
+
+def test_a_write_cut_off_between_two_files_claims_nothing_of_them(tmp_path, monkeypatch):
+    def write(text):
+        with files.staged(tmp_path) as stage:
+            for name in "ab":
+                (stage / name).write_text(text)
+
+    write("old")
+    replace = os.replace
+
+    def cut(one, other):
+        if other.name == "b":
+            raise KeyboardInterrupt
+        replace(one, other)
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write("new")
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["new", "old"]
+    files.require_unchanged(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -12,11 +13,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from hashlib import file_digest
 from pathlib import Path
 from typing import BinaryIO
 
 LOCK, HOLDER = ".run.lock", ".run.holder.json"
 PARTIAL = ".partial"  # how the names of files end that are not whole yet; they begin with a dot
+SUMS = "SHA256SUMS"
+LISTED = re.compile("(?P<sum>[0-9a-f]{64})  (?P<name>.+)")
 TRIED = 1 << 20  # bytes that a folder must take
 
 
@@ -79,7 +83,8 @@ def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     Those of subfolders first: what describes a folder, such as diffusers' model_index.json, comes
     last, so that a folder cut off is not taken for whole. All have the permissions that files have
-    here; safetensors' own are for the owner alone.
+    here; safetensors' own are for the owner alone. SHA256SUMS lists them, for `require_unchanged`
+    and `sha256sum -c`.
     """
     goal = Path(folder)
     goal.mkdir(parents=True, exist_ok=True)
@@ -89,6 +94,9 @@ def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
         usual = Path(stage, PARTIAL)
         usual.touch()
         mode = stat.S_IMODE(usual.stat().st_mode)
+        sums = {one.relative_to(stage).as_posix(): _sum(one) for one in made}
+        known = {name: one for name, one in _sums(goal).items() if name not in sums}
+        _write_sums(goal, known)  # of what is being replaced, nothing is said meanwhile
         for one in sorted(made, key=lambda path: (-len(path.parts), path)):
             one.chmod(mode)
             with open(one, "rb+") as file:
@@ -96,6 +104,53 @@ def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
             own = goal / one.relative_to(stage)
             own.parent.mkdir(parents=True, exist_ok=True)
             os.replace(one, own)
+        _write_sums(goal, known | sums)
+
+
+def require_unchanged(folder: Path, *names: str) -> None:
+    """Refuse files that are not as `staged` has written them; those of others are not known.
+
+    Args:
+        names: of the files; by default all that are listed.
+
+    Raises:
+        ValueError: one is changed or missing; it is named.
+    """
+    try:
+        known = _sums(folder)
+    except ValueError:
+        raise ValueError(f"{folder / SUMS} is damaged: write the folder again") from None
+    for name, listed in known.items():
+        if names and name not in names:
+            continue
+        path = folder / name
+        if not path.is_file() or _sum(path) != listed:
+            raise ValueError(
+                f"{path} is damaged or missing: it is not what was written there; write it again, "
+                f"or remove {SUMS} beside it if it was changed on purpose"
+            )
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of files that a folder lists, where they are."""
+    if not (folder / SUMS).exists():
+        return {}
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    found = [LISTED.fullmatch(line) for line in lines]
+    if not all(found):
+        raise ValueError(SUMS)
+    return {one["name"]: one["sum"] for one in found if one}
+
+
+def _write_sums(folder: Path, sums: dict[str, str]) -> None:
+    lines = [f"{one}  {name}\n" for name, one in sums.items() if (folder / name).exists()]
+    if lines or (folder / SUMS).exists():
+        write_whole(folder / SUMS, "".join(lines).encode())
+
+
+def _sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def require_writable(name: str, folder: str | os.PathLike[str]) -> None:

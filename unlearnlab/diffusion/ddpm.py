@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import require_unchanged
 from . import ddpm_folder
 from .model import DiffusionModel, Effort
 from .reading import Limit, Reading
@@ -112,6 +113,7 @@ class DDPM(DiffusionModel, nn.Module):
                 damaged or incomplete; what the constructor refuses.
         """
         folder = ddpm_folder.local(name)
+        require_unchanged(folder)
         ddpm_folder.require_pixels(folder)
         told = ddpm_folder.stated(folder)
         scheduler = ddpm_folder.read_scheduler(ddpm_folder.part(folder, "scheduler"))
