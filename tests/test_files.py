@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,15 +16,6 @@ def narrow():
     old = os.umask(0o027)
     yield 0o640
     os.umask(old)
-
-
-def test_forty_saves_by_eight_threads_at_once(tmp_path):
-    q, q1 = ul.Discrete([0.5, 0.3, 0.2]), ul.Discrete([0.1, 0.1, 0.8])
-    solution = ul.solve(ul.Likelihood(q, [q1], 0.2))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: solution.save(tmp_path / "answer.npz"), range(40)))
-    assert [one.name for one in tmp_path.iterdir()] == ["answer.npz"]
-    assert ul.load(tmp_path / "answer.npz").certificate.ok
 
 
 def test_all_files_have_the_permissions_that_files_have_here(tmp_path, narrow):

@@ -49,7 +49,7 @@ def whole_file(goal: Path, *, before: Path | None = None) -> Iterator[BinaryIO]:
     """
     partial = _partial(goal)
     try:
-        with open(partial, "wb") as file:
+        with _naming(goal), open(partial, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -58,6 +58,20 @@ def whole_file(goal: Path, *, before: Path | None = None) -> Iterator[BinaryIO]:
         os.replace(partial, goal)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(goal: Path) -> Iterator[None]:
+    """Errors of the system that name what could not be written, safetensors' own among them."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(goal)  # a full disk names nothing
+        raise
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # the core does without safetensors
+            raise
+        raise OSError(f"{str(goal)!r} cannot be written to ({error})") from None
 
 
 def _partial(goal: Path) -> Path:
@@ -85,11 +99,15 @@ def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
     last, so that a folder cut off is not taken for whole. All have the permissions that files have
     here; safetensors' own are for the owner alone. SHA256SUMS lists them, for `require_unchanged`
     and `sha256sum -c`.
+
+    Raises:
+        OSError: what cannot be written, by name; then nothing is moved.
     """
     goal = Path(folder)
     goal.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=goal, prefix=".", suffix=PARTIAL) as stage:
-        yield Path(stage)
+        with _naming(goal):
+            yield Path(stage)
         made = [one for one in Path(stage).rglob("*") if one.is_file()]
         usual = Path(stage, PARTIAL)
         usual.touch()

@@ -58,7 +58,7 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
     if path is None:
         return None
     try:
-        stored, state = _opened(path)
+        stored, state = opened(path)
     except ValueError as error:
         raise ValueError(f"{error}; {_offer(path, identity)}; nothing was overwritten") from None
     apart = _apart(stored, identity)
@@ -71,7 +71,7 @@ def read(folder: Path, identity: dict[str, Any]) -> Any:
     return state
 
 
-def _opened(path: Path) -> tuple[Any, Any]:
+def opened(path: Path) -> tuple[Any, Any]:
     """Identity and state of a checkpoint whose every bit is what was written."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -98,7 +98,7 @@ def _offer(path: Path, identity: dict[str, Any]) -> str:
     """What to do about a checkpoint that cannot be read."""
     before = path.with_name(PREVIOUS)
     try:
-        stored, state = _opened(before)
+        stored, state = opened(before)
         if path == before or _apart(stored, identity):
             return AWAY
         return f"move it away to continue from {PREVIOUS} beside it, of round {state['round']}"
