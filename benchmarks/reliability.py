@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,7 +43,9 @@ def begin(log: Path, function: Callable[..., Any], *arguments: Any) -> Any:
 
 def logged(log: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115 (until the process ends)
+    with open(log, "a") as file:
+        for one in (1, 2):
+            os.dup2(file.fileno(), one)
     function(*arguments)
 
 
@@ -343,3 +344,20 @@ def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
         what = f"full disk, {disk['formats']} formats: old files kept, runs refused"
         lines.append((what, "0 lost", f"{disk['lost']} lost", disk["lost"] == 0))
     return lines
+
+
+def sentence(got: dict[str, Any]) -> str:
+    """What the README says of it."""
+    struck, many = got["strikes"], got["threads"]
+    totals = Counter[str]()
+    for counts in got["damages"].values():
+        totals.update(counts)
+    ends = "bit for bit" if struck["equal"] else "at another end"
+    return (
+        f"{struck['killed']} SIGKILLs, {struck['aimed']} of them aimed at a save, and "
+        f"{struck['terminated']} SIGTERMs lose {struck['lost'] or 'no'} checkpoint, and the run "
+        f"ends {ends} where one left alone does; of {sum(totals.values())} damages of saved files "
+        f"{totals['noticed']} are named, {totals['harmless']} change nothing that is read, and "
+        f"{totals['silent'] or 'none'} is silent; {many['saves']} saves of one file by "
+        f"{many['threads']} threads lose {many['lost'] or 'none'}"
+    )

@@ -66,7 +66,8 @@ def _naming(goal: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(goal)  # a full disk names nothing
+        if error.errno is not None and error.filename is None:  # as where a disk is full
+            error.filename = str(goal)
         raise
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # the core does without safetensors

@@ -14,7 +14,7 @@ from torch import nn
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
-from ..files import held, require_writable
+from ..files import require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
@@ -178,8 +178,7 @@ def finetune(
         make_optimizer,
         gradient_hook,
     )
-    with held(loop.folder if accelerator.is_main_process else None):
-        trained = loop.run()
+    trained = loop.run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import held
 from . import checkpoint
 from .draws import Draws
 from .gradients import Gradients
@@ -132,11 +133,17 @@ class Loop:
         return self.round + math.ceil((self.settings.steps - self.step) / self.each)
 
     def run(self) -> Trained:
-        """Train to the end, from the checkpoint if there is one.
+        """Train to the end, from the checkpoint if there is one, in a folder of its own.
 
         Raises:
+            RuntimeError: another run holds the folder.
             Stopped: by SIGINT or SIGTERM, after the round; the checkpoint is of that round.
         """
+        with held(self.folder if self.accelerator.is_main_process else None):
+            return self.trained(self.rounds_run())
+
+    def rounds_run(self) -> str | None:
+        """All rounds that are left; why they had to end early, if they had to."""
         self.good, began = self.state(), 0
         if self.folder is not None and checkpoint.found(self.folder):
             stored = checkpoint.read(self.folder, self.identity)
@@ -150,7 +157,9 @@ class Loop:
             while not self.done:
                 reason = self.attempted()
                 if reason:
-                    return self.stopped(reason)
+                    self.restore(self.good)
+                    self.save()
+                    return reason
                 shown.after_round()
                 if self.watch is not None:
                     self.watch(self)
@@ -160,7 +169,7 @@ class Loop:
                 if signal and self.folder is not None:
                     where = f"after round {self.round} of {self.rounds}"
                     raise Stopped(signal, where, self.folder)
-        return self.trained(None)
+        return None
 
     def continued(self, before: int) -> str:
         """What is said of a run that goes on; `before`: the steps that it was asked for."""
@@ -367,12 +376,6 @@ class Loop:
         self.good = self.state()
         if self.folder is not None and self.accelerator.is_main_process:
             checkpoint.write(self.folder, self.good, self.identity)
-
-    def stopped(self, reason: str) -> Trained:
-        """Go back to the last good state."""
-        self.restore(self.good)
-        self.save()
-        return self.trained(reason)
 
     def trained(self, diverged: str | None) -> Trained:
         """The student with its averaged weights, and the objective's extras with theirs."""
