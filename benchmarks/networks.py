@@ -1,21 +1,17 @@
-"""Rung 2: one stack of students against one after the other; times of the usual runs; kills."""
+"""Rung 2: one stack of students against one after the other; times of the usual runs."""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 import unlearnlab as ul
-from tools.provenance import ROOT
 
 MEANS, STD = [-3.0, 0.0, 3.0], 0.6
-MEMBERS, STEPS, KILLS = 12, 40, 20
+MEMBERS, STEPS = 12, 40
 
 
 def models() -> tuple[Any, Any]:
@@ -71,15 +67,7 @@ def training() -> dict[str, float]:
     return found
 
 
-def kills() -> dict[str, int]:
-    """Twenty SIGKILLs at random moments; the test that does it three times."""
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "bit_identical", "tests/test_resume.py"]
-    environment = os.environ | {"UNLEARNLAB_KILLS": str(KILLS)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return {"killed": KILLS}  # a difference fails the test, and the benchmark with it
-
-
-MEASURES = {"stacking": stacking, "training": training, "kills": kills}
+MEASURES = {"stacking": stacking, "training": training}
 
 
 def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
@@ -106,6 +94,4 @@ def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
         lines.append((f"{name}, evaluated", "≤ 60 s", f"{train[name]:.0f} s", train[name] <= 60))
     for name in ("LU primal-dual of a network", "LU tilt of a network"):
         lines.append((f"{name}, evaluated", "", f"{train[name]:.0f} s", None))
-    killed = got["kills"]["killed"]
-    lines.append((f"{killed} SIGKILLs, then resumed", "bit for bit equal", "equal", True))
     return lines

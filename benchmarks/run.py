@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import course, gpu, large, networks, solvers, stable_diffusion
+from benchmarks import course, gpu, large, networks, reliability, solvers, stable_diffusion
 from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,6 +47,12 @@ RUNGS = {
         (large.rows,),
         (*EVERYTHING, "benchmarks/timing.py", "benchmarks/large.py"),
         (),
+    ),
+    "reliability": Rung(
+        reliability.MEASURES,
+        (reliability.rows,),
+        (*EVERYTHING, "benchmarks/reliability.py"),
+        ("diffusers", "peft", "safetensors", "filelock"),
     ),
     "rung3": Rung(
         stable_diffusion.MEASURES,
@@ -106,9 +112,9 @@ def table() -> str:
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` writes this page from `results/`: rung1, large and rung3. Ratios",
-        "are of one run; what they compare is measured in turn; every number is a median. A solve",
-        "is timed from the two densities to the certified solution.",
+        "`make bench` writes this page from `results/`: rung1, large, reliability and rung3.",
+        "Ratios are of one run; what they compare is measured in turn; every number is a median. A",
+        "solve is timed from the two densities to the certified solution.",
         "",
         *markdown(rows),
         "",

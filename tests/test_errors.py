@@ -348,11 +348,11 @@ def extreme_values(problem):
 @pytest.mark.parametrize(
     ("kind", "thresholds", "ceiling", "words"),
     [
-        (RU, [3.1, 0.5], -np.log([0.05, 0.05]), "KL.*threshold 0 lies above"),
+        (RU, [3.1, 0.5], -np.log([0.05, 0.05]), r"KL.*thresholds\[0\]: above it"),
         (RU, [2.5, 2.5], -np.log([0.05, 0.05]), "each can be reached alone but not together"),
-        (LU, [0.04, 0.9], [0.05, 0.05], r"E_p.*0\.05.*threshold 0 lies below"),
+        (LU, [0.04, 0.9], [0.05, 0.05], r"E_p.*0\.05.*thresholds\[0\]: below it"),
         (LU, [0.1, 0.1], [0.05, 0.05], "each can be reached alone but not together"),
-        (FU, [1.0, 1000.0], None, "KL.*threshold 1 lies above"),
+        (FU, [1.0, 1000.0], None, r"KL.*thresholds\[1\]: above it"),
         (FU, [23.0, 23.0], None, "each can be reached alone but not together"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -10,69 +11,23 @@ import forked
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import save_file
 from students import Shifted, gaussian
 
 import unlearnlab as ul
 from unlearnlab import files
-from unlearnlab.training import checkpoint
+from unlearnlab.training import checkpoint, settings
 
 RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
-KILLS = int(os.environ.get("UNLEARNLAB_KILLS", "3"))
 OPTIONS = {"steps": 100, "batch": 32, "evaluate": False, "save_every": 5}
-
-
-def run_to_the_end(folder):
-    """What the killed process does; also called here for the run that is never killed."""
-    torch.set_num_threads(1)
-    net = ul.ScoreNetwork(1, width=16)
-    from cooper.optim import nuPI
-
-    return ul.finetune(
-        RU,
-        net,
-        steps=max(400, 100 * KILLS),  # long enough to be killed so often
-        batch=64,
-        folder=folder,
-        resume=True,
-        evaluate=False,
-        save_every=2,
-        dual_optimizer=lambda p: nuPI(p, lr=0.1, Kp=torch.tensor(0.5), maximize=True),
-    )
 
 
 def stored(folder):
     with safe_open(Path(folder) / checkpoint.NAME, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in sorted(file.keys())}
         return tensors, file.metadata()
-
-
-def test_killed_and_resumed_is_bit_identical(tmp_path):
-    whole = run_to_the_end(tmp_path / "whole")
-    rng = random.Random(0)
-    killed = 0
-    while killed < KILLS:
-        job = forked.begin(tmp_path / "log", {}, run_to_the_end, tmp_path / "killed")
-        started = tmp_path / "killed" / checkpoint.NAME
-        before = started.stat().st_mtime_ns if started.exists() else 0
-        while job.exitcode is None:  # wait until it writes, then strike at a random moment
-            if started.exists() and started.stat().st_mtime_ns != before:
-                time.sleep(rng.uniform(0, 0.15))
-                break
-            time.sleep(0.005)
-        if job.exitcode is not None:
-            pytest.fail("the run ended before it could be killed: make it longer")
-        forked.kill(job)
-        killed += 1
-    resumed = run_to_the_end(tmp_path / "killed")
-    assert np.array_equal(resumed.multipliers, whole.multipliers)
-    for key, values in whole.history.items():
-        assert np.array_equal(resumed.history[key], values), key
-    for ours, theirs in zip(resumed.student.parameters(), whole.student.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-    ours, theirs = stored(tmp_path / "killed"), stored(tmp_path / "whole")
-    assert ours[1] == theirs[1] and all(torch.equal(v, theirs[0][k]) for k, v in ours[0].items())
 
 
 def test_a_finished_run_is_read_back(tmp_path):
@@ -109,7 +64,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, named):
     before = (tmp_path / checkpoint.NAME).read_bytes()
     options = OPTIONS | {"folder": tmp_path, "resume": True} | change
     problem, student = options.pop("problem", RU), options.pop("student", Shifted())
-    with pytest.raises(ValueError, match=f"is of another run: its {named}.*nothing was over"):
+    with pytest.raises(ValueError, match=f"is of another run: .*its {named}.*nothing was over"):
         ul.finetune(problem, student, **options)
     assert (tmp_path / checkpoint.NAME).read_bytes() == before
 
@@ -178,6 +133,148 @@ def test_state_comes_back_as_it_was(tmp_path):
         checkpoint.write(tmp_path, {"x": {1}}, {})
 
 
+def reload(path, change):
+    """A checkpoint with other contents, and the digest of those."""
+    with safe_open(path, framework="pt") as file:
+        identity = json.loads(file.metadata()["identity"])
+    _, state = checkpoint.opened(path)
+    change(state)
+    checkpoint.write(path.parent, state, identity)
+
+
+def test_the_state_before_is_kept_and_offered(tmp_path):
+    """A damaged checkpoint says so; moved away, the one before goes on to the same end."""
+    first = ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    last, before = tmp_path / checkpoint.NAME, tmp_path / checkpoint.PREVIOUS
+    whole = stored(tmp_path)
+    last.write_bytes(last.read_bytes()[:-1])
+    offer = "run.safetensors is .*move it away to continue from run.safetensors.previous beside it"
+    with pytest.raises(ValueError, match=offer + ", of round 15; nothing was overwritten"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    last.unlink()
+    with pytest.raises(ValueError, match="already holds a run"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    again = ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert float(again.student.mean) == float(first.student.mean)
+    assert stored(tmp_path)[1] == whole[1]
+    for path in (last, before):
+        path.write_bytes(b"")
+    for path in (last, before):  # nothing is offered that is damaged, too
+        with pytest.raises(ValueError, match=f"{path.name} is damaged.*move it away or choose an"):
+            ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: s.update(round=99), "it is of round 99, and its history of {'loss': 20"),
+        (lambda s: s.update(step=-1), "it is of step -1 of 100"),
+        (lambda s: s["history"].pop("loss"), "it is of round 20, and its history of {'objective'"),
+        (lambda s: s["student"][0].fill_(np.nan), "its student is not finite"),
+        (lambda s: s["average"][0].fill_(np.nan), "its average is not finite"),
+        (lambda s: s.update(student=[torch.zeros(2)]), r"its student has shapes \[\(2,\)\], where"),
+        (lambda s: s.update(multipliers=torch.zeros(1, 3)), "its multipliers has shapes"),
+        (lambda s: s.pop("dual"), "'dual'"),
+        (lambda s: s["primal"][0]["exp_avg"].fill_(np.inf), "its primal is not finite"),
+        (lambda s: s.update(primal=3), "disagrees with itself or with this run"),
+    ],
+)
+def test_a_state_that_disagrees_is_refused(tmp_path, change, says):
+    ul.finetune(RU, Shifted(), folder=tmp_path, **OPTIONS)
+    reload(tmp_path / checkpoint.NAME, change)
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    with pytest.raises(ValueError, match=f"run.safetensors .*{says}.*nothing was overwritten"):
+        ul.finetune(RU, Shifted(), folder=tmp_path, resume=True, **OPTIONS)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+
+
+def test_another_version_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", "unlearnlab run 1")
+    checkpoint.write(tmp_path, {"round": 1}, {})
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"is of another version .'unlearnlab run 1'; this one re"):
+        checkpoint.read(tmp_path, {})
+
+
+def test_students_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="student's mean must be finite"):
+        ul.finetune(RU, Shifted(float("nan")), **OPTIONS)
+
+    def spoil(loop):
+        if loop.done:
+            loop.average[0].fill_(np.nan)
+
+    with pytest.raises(ValueError, match=r"parameters are not finite at the end.*such as watch"):
+        ul.finetune(RU, Shifted(), watch=spoil, **OPTIONS)
+
+
+def test_a_run_is_continued_with_more_steps(tmp_path, capsys):
+    """Its rate is that of the longer run from there on, killed again or not."""
+    rates = []
+
+    def watch(loop):
+        rates.append(loop.primal.param_groups[0]["lr"] / loop.settings.lr)
+
+    how = OPTIONS | {"watch": watch, "primal_steps": 1, "steps": 10, "progress": True}
+    short = ul.finetune(RU, Shifted(), folder=tmp_path / "a", **how)
+    assert rates[-1] == pytest.approx(0.05, abs=0.03)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    capsys.readouterr()
+    longer = how | {"steps": 20, "resume": True}
+    whole = ul.finetune(RU, Shifted(), folder=tmp_path / "a", **longer)
+    assert rates[10] == pytest.approx(0.05 + 0.475 * (1 + np.cos(np.pi * 9 / 19)))
+    said = capsys.readouterr().err
+    assert "continues after round 10 of 20, of 20 steps where it was 10: its learning rates" in said
+    assert f"from {rates[10]:.2g} of the largest" in said
+    assert np.array_equal(whole.history["loss"][:10], short.history["loss"])
+
+    def kill(loop):
+        if loop.round == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ul.finetune(RU, Shifted(), folder=tmp_path / "b", **longer | {"watch": kill})
+    again = ul.finetune(RU, Shifted(), folder=tmp_path / "b", **longer)
+    assert float(again.student.mean) == float(whole.student.mean)
+    with pytest.raises(ValueError, match="is of a run of 20 steps, and this one is of 10: a run"):
+        ul.finetune(RU, Shifted(), folder=tmp_path / "b", **how | {"resume": True})
+
+
+def test_the_loss_scale_of_half_precision_is_resumed(tmp_path):
+    """It grows every three steps; what is clipped depends on it here."""
+
+    def run(folder, stop=None):
+        accelerator = Accelerator(cpu=True)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6, growth_interval=3)
+
+        def watch(loop):
+            if loop.round == stop:
+                raise KeyboardInterrupt
+
+        how = OPTIONS | {"accelerator": accelerator, "watch": watch, "resume": True, "clip": 0.01}
+        run = ul.finetune(RU, Shifted(), folder=folder, **how)
+        return float(run.student.mean), accelerator.scaler.get_scale()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", 12)
+    assert run(tmp_path / "stopped") == whole and whole[1] > 2.0**30
+
+
+def test_fewer_processes_than_asked_for_are_said(monkeypatch):
+    """What `accelerate launch --num_processes 4` sets where it starts one alone."""
+    for name in ("MASTER_ADDR", "ACCELERATE_MIXED_PRECISION", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    settings.warn_if_alone()
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with pytest.warns(UserWarning, match="asked for several processes and has started one"):
+        settings.warn_if_alone()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    settings.warn_if_alone()
+
+
 def hold(folder, until):
     """Another process, in the middle of a run."""
     with files.held(folder):
@@ -199,7 +296,7 @@ def test_a_folder_is_one_run_s_at_a_time(tmp_path):
     forked.kill(job)
     ul.finetune(RU, Shifted(), folder=folder, **OPTIONS)
     seen = sorted(one.name for one in folder.iterdir())
-    assert seen == [files.LOCK, "ready", checkpoint.NAME]
+    assert seen == [files.LOCK, "ready", checkpoint.NAME, checkpoint.PREVIOUS]
 
 
 def test_a_folder_is_held_again_by_who_holds_it_and_left_as_it_was(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import unlearnlab as ul
+from unlearnlab.solution import digest
 
 Q, A, B = (ul.Discrete(p) for p in ([0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.3, 0.6, 0.1]))
 RU, FU, LU = ul.ReverseKL, ul.ForwardKL, ul.Likelihood
@@ -25,13 +26,15 @@ def saved(solved, tmp_path):
 
 
 def rewrite(path, change):
-    """Write the file again after `change(arrays, header)`."""
+    """Write the file again after `change(arrays, header)`, with a digest that fits."""
     with np.load(path) as file:
         arrays = {key: file[key] for key in file.files}
     header = json.loads(str(arrays["header"]))
+    del header["sha256"]
     change(arrays, header)
     if "header" in arrays:
-        arrays["header"] = np.array(json.dumps(header))
+        del arrays["header"]
+        arrays["header"] = np.array(json.dumps(header | {"sha256": digest(arrays, header)}))
     np.savez(path, **arrays)
 
 
@@ -125,3 +128,34 @@ def test_an_interrupted_save_keeps_the_old_file(solved, saved, monkeypatch, modu
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["solution.npz"]
     assert ul.load(saved).certificate.ok
+
+
+def test_what_is_not_computed_is_not_believed(tmp_path):
+    """The objective at twice the floor is the problem's, whatever the file says."""
+    q, q1 = (ul.GaussianMixture([1], [mean], [1]).on(GRID) for mean in (0, 2))
+    solution = ul.solve(FU(q, [q1], relative=4.0))
+    assert solution.certificate.regime == "contact"
+    path = solution.save(tmp_path / "solution.npz")
+    rewrite(path, lambda a, h: h.update(objective_at_twice_floor=7.0))
+    found = ul.load(path).objective_at_twice_floor
+    assert found == pytest.approx(solution.objective_at_twice_floor, rel=1e-12)
+
+
+@pytest.mark.parametrize("change", [lambda a, h: h.update(more=1), lambda a, h: h.pop("sha256")])
+def test_edited_fields_are_refused(saved, change):
+    with np.load(saved) as file:
+        arrays = {key: file[key] for key in file.files}
+    header = json.loads(str(arrays["header"]))
+    change(arrays, header)
+    np.savez(saved, **arrays | {"header": np.array(json.dumps(header))})
+    with pytest.raises(ValueError, match=r"solution\.npz is not a saved solution, or is damaged"):
+        ul.load(saved)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("threshold", [5e-324, 1e-310])
+def test_thresholds_that_are_hardly_numbers(threshold):
+    for kind in (RU, FU):
+        assert ul.solve(kind(Q, [A], threshold)).certificate.regime == "inactive"
+    with pytest.raises(ValueError, match="thresholds of Likelihood must be at least 1e-300, for t"):
+        LU(Q, [A], threshold)

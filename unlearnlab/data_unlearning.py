@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from . import baselines, metrics
 from .diffusion import DDPM, PointMass
+from .diffusion.ddpm_folder import STUDENT
 from .digits import load_classifier
 from .files import held, require_writable, write_whole
 from .images import ImageFolder, read_image, write_image
@@ -29,6 +30,8 @@ from .training import finetune
 from .training.denoising import ForwardKLObjective
 from .training.retained import apart_from, digests
 from .training.returns import LeaveOut, Return, Returns
+from .training.settings import warn_if_alone
+from .training.stopping import as_command
 
 METHODS: dict[str, Any] = {
     "leave-out": LeaveOut,
@@ -40,7 +43,7 @@ METHODS: dict[str, Any] = {
     "vdu": baselines.VDU,
 }
 DIGIT = (1, 8, 8)
-STUDENT, REPORT, SHEET = "student", "report.json", "reconstructions.png"  # below --out
+REPORT, SHEET = "report.json", "reconstructions.png"  # below --out
 SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
 
 
@@ -54,6 +57,7 @@ def unlearn_images(
     thresholds: Any = None,
     relative: Any = None,
     returns: Return | None = None,
+    init: DDPM | None = None,
     **options: Any,
 ) -> Any:
     """A `Run` that forgets single images.
@@ -69,6 +73,7 @@ def unlearn_images(
         thresholds, relative: instead, of `ForwardKL`: nats, or multiples of the pretrained
             KL(δ_x‖q). What is computed of them depends on the schedule's last log-SNR.
         returns: with `at_most`, how a reading is taken: noise_to, within, draws and steps.
+        init: the student to start from, such as an earlier run's; by default the model.
         options: of `finetune` and the method. Dual updates come by default after every step, with
             η = 0.004 divided by the thresholds.
 
@@ -95,10 +100,10 @@ def unlearn_images(
         if known.index(one) < i:
             raise ValueError(f"forget[{i}] is the same picture as forget[{known.index(one)}]")
     apart_from(images, [x[None] for x in forget])  # refused where nothing is left
-    make = METHODS[name]
+    make, start = METHODS[name], model if init is None else init
     if shares:
         asked = Returns(model, forget, at_most, **vars(returns or Return()))
-        return finetune(asked, model, method=make, **{"data": images} | options)
+        return finetune(asked, start, method=make, **{"data": images} | options)
     points = [PointMass(x, model.schedule, device=model.device) for x in forget]
     problem = ForwardKL(model, points, thresholds, relative=relative)
     if make.uses_retained:
@@ -108,7 +113,7 @@ def unlearn_images(
         # of nats: a step by the relative violation.
         step = SHARE / max(1.0, float(problem.thresholds.mean()))
         options = {"dual_lr": step, "primal_steps": 1} | options
-    return finetune(problem, model, method=make, evaluate=False, **options)
+    return finetune(problem, start, method=make, evaluate=False, **options)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -121,6 +126,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", required=True, help="diffusers folder or hub id, e.g. google/ddpm-celebahq-256")
+    add("--init", help="DDPM to start from in the place of --model: a folder, or an earlier run's")
     add("--variant", help="of its weights, such as fp16; the only one there is needs no name")
     add("--label", type=int, help="the class that the images are of, where the model knows classes")
     add(
@@ -158,23 +164,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from accelerate import Accelerator
 
     given = _arguments(arguments)
+    warn_if_alone()
     accelerator = Accelerator()
     if accelerator.is_main_process:
         _require_apart(given.out, given.images)
-    with held(given.out if accelerator.is_main_process else None):
+    speaks = accelerator.is_main_process
+    with as_command(speaks=speaks), held(given.out if speaks else None):
         _unlearn(given, accelerator)
 
 
 def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
     """The whole run, in a folder that nobody else writes to."""
     returns = Return(noise_to=given.noise_to, within=given.within)
-    model = DDPM.from_pretrained(
-        given.model,
-        label=given.label,
-        null_class=given.null_class,
-        variant=given.variant,
-        device=accelerator.device,
-    )
+    reads = {"label": given.label, "null_class": given.null_class, "device": accelerator.device}
+    model = DDPM.from_pretrained(given.model, variant=given.variant, **reads)
+    init = None if given.init is None else DDPM.from_pretrained(given.init, **reads)
     level = _level(returns, model)
     images = ImageFolder(
         given.images,
@@ -193,7 +197,7 @@ def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
         metrics.features(torch.stack(forget), descriptor)  # fails now, if it does
     kept = apart_from(images, [x[None] for x in forget])
     require_samples(given.samples, len(kept), descriptor)
-    run = _trained(given, model, images, forget, accelerator, returns)
+    run = _trained(given, model, init, images, forget, accelerator, returns)
     if not accelerator.is_main_process:
         return
     run.student.save(given.out / STUDENT)
@@ -216,6 +220,7 @@ def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
 def _trained(
     given: argparse.Namespace,
     model: DDPM,
+    init: DDPM | None,
     images: ImageFolder,
     forget: Sequence[Tensor],
     accelerator: Any,
@@ -232,6 +237,7 @@ def _trained(
         thresholds=given.threshold,
         relative=given.relative,
         returns=None if given.at_most is None else returns,
+        init=init,
         steps=200 if given.steps is None and given.at_most is None else given.steps,
         batch=given.batch,
         accumulation=given.accumulation,
@@ -240,6 +246,7 @@ def _trained(
         folder=given.out,
         resume=given.resume,
         accelerator=accelerator,
+        progress=True,
         **options,
     )
 

@@ -83,7 +83,7 @@ def solve(
     target = realise(exact.retain, tilt, exact.atoms)
     certificate = certify(exact, target, multipliers)
     deeper = exact.deeper() if certificate.regime == "contact" else None
-    twice = None if deeper is None else partial(_objective, deeper)
+    twice = None if deeper is None else partial(optimal_value, deeper)
     solution = Solution(problem, target, multipliers, certificate, twice, steps=steps)
     if not problem.retain.sampled:
         return replace(solution, seconds=time.perf_counter() - began)
@@ -126,7 +126,7 @@ def warn_if_few(target: Any) -> float:
     return effective
 
 
-def _objective(problem: Problem) -> float:
+def optimal_value(problem: Problem) -> float:
     """Objective of the optimum, nats."""
     tilt, *_ = _optimum(problem)
     return problem.evaluate(realise(problem.retain, tilt, problem.atoms)).objective
@@ -218,7 +218,7 @@ def _refuse_infeasible(problem: Problem) -> None:
     reached = ", ".join(f"{group} {values}" for group, values in groups.items())
     beyond = np.flatnonzero(senses * (b - ceiling) > 0)
     reason = (
-        f"threshold {', '.join(str(i) for i in beyond)} lies {sides[beyond[0]]} it"
+        f"{', '.join(f'thresholds[{i}]' for i in beyond)}: {sides[beyond[0]]} it"
         if len(beyond)
         else f"each can be reached alone but not together (ray {np.round(ray, 4).tolist()})"
     )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+SMALLEST = 1e-300  # threshold whose reciprocal can still be multiplied
 
 
 class InfeasibleError(ValueError):

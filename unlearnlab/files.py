@@ -4,32 +4,172 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
+import stat
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from hashlib import file_digest
 from pathlib import Path
+from typing import BinaryIO
 
 LOCK, HOLDER = ".run.lock", ".run.holder.json"
+PARTIAL = ".partial"  # how the names of files end that are not whole yet; they begin with a dot
+SUMS = "SHA256SUMS"
+LISTED = re.compile("(?P<sum>[0-9a-f]{64})  (?P<name>.+)")
+TRIED = 1 << 20  # bytes that a folder must take
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(
+    path: str | os.PathLike[str], content: bytes, *, before: Path | None = None
+) -> None:
     """Write a file, with its folders; until it is whole, the old one stays.
+
+    Args:
+        before: where to keep the old one.
 
     Raises:
         OSError: a folder that cannot be made or written; nothing is left behind.
     """
     goal = Path(path)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    partial = goal.parent / f".{goal.name}.{os.getpid()}.partial"
+    with whole_file(goal, before=before) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(goal: Path, *, before: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write to, in an existing folder, that takes its name once it is whole.
+
+    Until then the old one stays, and then moves to `before`; after an error nothing is left behind.
+    """
+    partial = _partial(goal)
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
+        with _naming(goal), open(partial, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and goal.exists():
+            _keep(goal, before)
         os.replace(partial, goal)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(goal: Path) -> Iterator[None]:
+    """Errors of the system that name what could not be written, safetensors' own among them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # as where a disk is full
+            error.filename = str(goal)
+        raise
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # the core does without safetensors
+            raise
+        raise OSError(f"{str(goal)!r} cannot be written to ({error})") from None
+
+
+def _partial(goal: Path) -> Path:
+    """What a file is called until it is whole: a name of this thread's alone."""
+    return goal.parent / f".{goal.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}"
+
+
+def _keep(path: Path, other: Path) -> None:
+    """Give a file a second name, so that at no moment the first is missing."""
+    partial = _partial(other)
+    try:
+        os.link(path, partial)
+        os.replace(partial, other)
+    except OSError:  # a file system without links
+        write_whole(other, path.read_bytes())
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write to, whose files move to another when all are written, each whole.
+
+    Those of subfolders first: what describes a folder, such as diffusers' model_index.json, comes
+    last, so that a folder cut off is not taken for whole. All have the permissions that files have
+    here; safetensors' own are for the owner alone. SHA256SUMS lists them, for `require_unchanged`
+    and `sha256sum -c`.
+
+    Raises:
+        OSError: what cannot be written, by name; then nothing is moved.
+    """
+    goal = Path(folder)
+    goal.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=goal, prefix=".", suffix=PARTIAL) as stage:
+        with _naming(goal):
+            yield Path(stage)
+        made = [one for one in Path(stage).rglob("*") if one.is_file()]
+        usual = Path(stage, PARTIAL)
+        usual.touch()
+        mode = stat.S_IMODE(usual.stat().st_mode)
+        sums = {one.relative_to(stage).as_posix(): _sum(one) for one in made}
+        known = {name: one for name, one in _sums(goal).items() if name not in sums}
+        _write_sums(goal, known)  # of what is being replaced, nothing is said meanwhile
+        for one in sorted(made, key=lambda path: (-len(path.parts), path)):
+            one.chmod(mode)
+            with open(one, "rb+") as file:
+                os.fsync(file.fileno())
+            own = goal / one.relative_to(stage)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(one, own)
+        _write_sums(goal, known | sums)
+
+
+def require_unchanged(folder: Path, *names: str) -> None:
+    """Refuse files that are not as `staged` has written them; those of others are not known.
+
+    Args:
+        names: of the files; by default all that are listed.
+
+    Raises:
+        ValueError: one is changed or missing; it is named.
+    """
+    try:
+        known = _sums(folder)
+    except ValueError:
+        raise ValueError(f"{folder / SUMS} is damaged: write the folder again") from None
+    for name, listed in known.items():
+        if names and name not in names:
+            continue
+        path = folder / name
+        if not path.is_file() or _sum(path) != listed:
+            raise ValueError(
+                f"{path} is damaged or missing: it is not what was written there; write it again, "
+                f"or remove {SUMS} beside it if it was changed on purpose"
+            )
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of files that a folder lists, where they are."""
+    if not (folder / SUMS).exists():
+        return {}
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    found = [LISTED.fullmatch(line) for line in lines]
+    if not all(found):
+        raise ValueError(SUMS)
+    return {one["name"]: one["sum"] for one in found if one}
+
+
+def _write_sums(folder: Path, sums: dict[str, str]) -> None:
+    lines = [f"{one}  {name}\n" for name, one in sums.items() if (folder / name).exists()]
+    if lines or (folder / SUMS).exists():
+        write_whole(folder / SUMS, "".join(lines).encode())
+
+
+def _sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
@@ -39,8 +179,8 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
         name: of the argument, for the message.
 
     Raises:
-        ValueError: it is a file, or lies where nothing can be made. It is left as it was: a folder
-            that was made to try it is removed again.
+        ValueError: it is a file, lies where nothing can be made, or its disk is full. It is left as
+            it was: a folder that was made to try it is removed again.
     """
     path = Path(folder)
     made: list[Path] = []
@@ -49,9 +189,8 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
             if not one.exists():
                 one.mkdir(exist_ok=True)
                 made.append(one)
-        trial = path / f".{os.getpid()}.partial"
-        trial.touch()
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(TRIED))
     except OSError as error:
         raise ValueError(
             f"{name} {str(folder)!r} cannot be written to ({error.strerror or error}): choose "
@@ -63,12 +202,19 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
                 one.rmdir()
 
 
+def student_in(place: str | os.PathLike[str], name: str) -> Path:
+    """A folder of a student: itself, or what a run's folder holds under this name."""
+    inner = Path(place, name)
+    return inner if inner.is_dir() else Path(place)
+
+
 @contextmanager
 def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
     """A folder for one run, for as long as it lasts; None for no folder.
 
     The system's lock, which goes with the process, however it ends; a file where the file system
-    has none. The thread that holds a folder may ask for it again.
+    has none. The thread that holds a folder may ask for it again. Who gets it removes what killed
+    runs have left half written.
 
     Raises:
         RuntimeError: another one holds it; the message says who.
@@ -94,6 +240,7 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             who = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
             write_whole(path / HOLDER, json.dumps(who).encode())
+            _clear(path)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -104,6 +251,15 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
             if made:
                 path.rmdir()
         lock.release()
+
+
+def _clear(path: Path) -> None:
+    """Remove what runs that were killed while they wrote have left in a folder and those in it."""
+    for stray in [*path.glob(f".*{PARTIAL}"), *path.glob(f"*/.*{PARTIAL}")]:
+        if stray.is_dir():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
 
 
 def _holder(path: Path) -> str:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from functools import partial, singledispatch
+from functools import cached_property, partial, singledispatch
 from hashlib import sha256
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of things that it cannot read
+_READING: ContextVar[frozenset[CodeType]] = ContextVar("_READING", default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,36 @@ class Options:
 
 @singledispatch
 def content(value: Any) -> Any:
-    """`value` in a form that JSON can compare; rungs register their own kinds, such as tensors."""
-    if callable(value) or type(value).__repr__ is object.__repr__:  # an address says nothing
-        return [type(value).__qualname__, content(getattr(value, "__dict__", {}))]
-    return repr(value)
+    """`value` in a form that JSON can compare; rungs register their own kinds, such as tensors.
+
+    Of an object what it holds, of a callable what it does besides. Where neither can be read, as of
+    one that a library made in C, a warning says so.
+    """
+    if isinstance(value, type) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
+        return {value.__qualname__: content(getattr(value, "__wrapped__", None))}
+    held = attributes(value)
+    if held:
+        calls = {"__call__": type(value).__call__} if callable(value) else {}
+        return {type(value).__qualname__: content(held | calls)}
+    told = repr(value)
+    if ADDRESS.search(told):
+        told = type(value).__qualname__
+        warnings.warn(
+            f"what a {told} holds cannot be read: another one in its place would be taken for it "
+            "when a run is continued; a function of points can be named, ul.Function(f, key=...)",
+            stacklevel=2,
+        )
+    return told
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds, but for what it has computed of it and kept."""
+    kind = type(value)
+    return {
+        name: item
+        for name, item in getattr(value, "__dict__", {}).items()
+        if not isinstance(getattr(kind, name, None), cached_property)
+    }
 
 
 @content.register(type(None))
@@ -45,13 +79,28 @@ def _(value: Any) -> list[Any]:
 
 
 @content.register(dict)
-def _(value: dict[Any, Any]) -> list[list[Any]]:
-    return [[str(key), content(item)] for key, item in value.items()]
+def _(value: dict[Any, Any]) -> Any:
+    named = {str(key): content(item) for key, item in value.items()}
+    if len(named) == len(value):
+        return named
+    return [[repr(key), content(item)] for key, item in value.items()]  # 1 and "1"
+
+
+@content.register(bytes)
+def _(value: bytes) -> str:
+    return sha256(value).hexdigest()
 
 
 @content.register(np.ndarray)
-def _(value: Any) -> list[Any]:
-    return [list(value.shape), str(value.dtype), sha256(value.tobytes()).hexdigest()]
+def _(value: Any) -> Any:
+    if value.dtype.hasobject:
+        return content(value.tolist())
+    return array_told(value.dtype, value.shape, value.tobytes())
+
+
+def array_told(kind: Any, shape: Sequence[int], numbers: bytes) -> str:
+    """An array by its kind, shape and a digest of its numbers."""
+    return f"{kind} {list(shape)} {sha256(numbers).hexdigest()}"
 
 
 @content.register(partial)
@@ -64,25 +113,68 @@ def _(value: MethodType) -> list[Any]:
     return [content(value.__func__), content(value.__self__)]
 
 
+@content.register(BuiltinFunctionType)
+def _(value: BuiltinFunctionType) -> Any:
+    owner = value.__self__
+    if owner is None or isinstance(owner, ModuleType | type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {value.__qualname__: content(owner)}
+
+
 @content.register(FunctionType)
-def _(value: FunctionType) -> list[Any]:
+def _(value: FunctionType) -> Any:
     """Name, source, defaults and what it closes over: `lambda x: x > c` is another for another c.
 
-    The constants of its code as well: two lambdas of one line have the same source.
+    The constants of its code as well: two lambdas of one line have the same source. Of what it
+    reads of its module: numbers, arrays, networks and functions; others by name.
     """
     try:
         source = inspect.getsource(value)
     except (OSError, TypeError):
         source = value.__code__.co_code.hex()
-    held = [cell.cell_contents for cell in value.__closure__ or ()]
     told = source + repr(_constants(value.__code__))
-    return [
-        value.__qualname__,
-        sha256(told.encode()).hexdigest(),
-        content(held),
-        content(value.__defaults__),
-        content(value.__kwdefaults__),
-    ]
+    found = {
+        "name": value.__qualname__,
+        "code": sha256(told.encode()).hexdigest(),
+        "closes over": content(_closure(value)),
+        "defaults": [content(value.__defaults__), content(value.__kwdefaults__)],
+        "reads": _globals(value),
+    }
+    return {key: item for key, item in found.items() if item not in ({}, [None, None])}
+
+
+def _closure(function: FunctionType) -> dict[str, Any]:
+    """Names and values that a function closes over; one that is not set yet is left out."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
+
+
+def _globals(function: FunctionType) -> dict[str, Any]:
+    """What a function reads of its module; nothing of functions that are being read already."""
+    reading = _READING.get()
+    if function.__code__ in reading:
+        return {}
+    token = _READING.set(reading | {function.__code__})
+    try:
+        there, found = function.__globals__, {}
+        for name in sorted(_names(function.__code__) & there.keys()):
+            item = there[name]
+            if isinstance(item, FunctionType) and item.__globals__ is not there:
+                found[name] = f"{item.__module__}.{item.__qualname__}"  # a library's
+            elif not isinstance(item, ModuleType | type):
+                found[name] = content(item)
+        return found
+    finally:
+        _READING.reset(token)
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function's code and the functions inside it use."""
+    inner = (_names(one) for one in code.co_consts if isinstance(one, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _constants(code: CodeType) -> list[Any]:
@@ -94,3 +186,15 @@ def _constants(code: CodeType) -> list[Any]:
         else:  # sets of strings come in another order in another process
             inner.append(sorted(map(repr, one)) if isinstance(one, frozenset) else one)
     return [list(code.co_names), inner]
+
+
+def differences(one: Any, other: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two identities differ: the place, by its names, and what is there in each."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            yield from differences(one.get(key), other.get(key), f"{where} {key}".strip())
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            yield from differences(a, b, f"{where}[{i}]" if len(one) > 1 else where)
+    elif one != other:
+        yield where, one, other

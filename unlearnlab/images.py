@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .files import write_whole
+from .identity import content
 from .pictures import Shown, background_colour, shown, without_warnings
 from .training.retained import digests
 
@@ -137,6 +138,12 @@ class ImageFolder:
         return f"ImageFolder({len(self)} images of {size})"
 
 
+@content.register
+def _(value: ImageFolder) -> list[Any]:
+    """The images as they are read, wherever they lie."""
+    return [list(value.shape), content(b"".join(value.digests))]
+
+
 def read_image(
     path: str | os.PathLike[str],
     shape: Sequence[int],
@@ -227,9 +234,9 @@ def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
         )
     pixels = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array = pixels.permute(1, 2, 0).numpy()
-    content = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(content, "PNG")
-    write_whole(path, content.getvalue())
+    file = io.BytesIO()
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, "PNG")
+    write_whole(path, file.getvalue())
 
 
 def contact_sheet(rows: Sequence[Tensor], *, scale: int = 1) -> Tensor:

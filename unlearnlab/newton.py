@@ -103,7 +103,7 @@ def _model_maximiser(strength: Array, dual: Dual, unit: Array, longest: float) -
     # Collinear ratios make the Hessian singular, a constant statistic makes it zero: give it the
     # curvature with which the steepest component would move a little more than the longest step.
     reach = longest * unit
-    smallest = (np.abs(gradient) * reach).max() / (100 * reach**2) + 1e-300
+    smallest = (np.abs(gradient) * reach).max() / 100 / reach / reach + 1e-300
     curvature = -dual.hessian
     if len(strength) == 1:
         return np.maximum(strength + gradient / np.maximum(curvature[0], smallest), 0.0)

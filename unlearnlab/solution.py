@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 
 from .certificate import Certificate
 from .errors import Array
+from .files import whole_file
+from .identity import content
 from .problems import Evaluation, Problem
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +166,10 @@ class Solution:
         for i, one in enumerate(self.problem.statistics):
             if one.function is not None:  # what a file can keep of it
                 arrays[f"function{i}"] = one.values(self.problem.atoms)
-        arrays["header"] = np.array(json.dumps(self.to_dict()))
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        header = self.to_dict()
+        arrays["header"] = np.array(json.dumps(header | {"sha256": digest(arrays, header)}))
+        with whole_file(target) as file:
+            np.savez_compressed(file, **arrays)
         return target
 
     def __repr__(self) -> str:
@@ -189,3 +188,11 @@ class Solution:
                 f"  at twice the floor the objective is {self.objective_at_twice_floor:.6f}"
             )
         return "\n".join(lines)
+
+
+def digest(arrays: dict[str, Array], header: dict[str, Any]) -> str:
+    """SHA-256 of all that a file of a solution says."""
+    found = sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(f"{name} {content(arrays[name])} ".encode())
+    return found.hexdigest()

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..certificate import certify
+from ..dual import optimal_value
 from ..errors import Array, finite_vector
 from ..problems import Problem, registered
 from ..ratios import log_sum_exp
-from ..solution import FORMAT, Solution
+from ..solution import FORMAT, Solution, digest
 from ..statistics import Function, Known
 from .discrete import Discrete
 from .exact import ExactModel
@@ -52,12 +53,15 @@ def load(path: str | os.PathLike[str]) -> Solution:
         header = json.loads(str(arrays.pop("header")))
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}; this version reads {FORMAT}")
+        if header.pop("sha256") != digest(arrays, header):
+            raise ValueError("its contents are not what was written")
         return _rebuild(header, arrays)
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged archive fails in many ways; all mean the same
         raise ValueError(
-            f"{name} is not a saved solution, or is damaged: {type(error).__name__}: {error}"
+            f"{name} is not a saved solution, or is damaged ({type(error).__name__}: {error}): "
+            "save it again, or solve the problem anew"
         ) from None
 
 
@@ -72,9 +76,9 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, Array]) -> Solution:
             raise ValueError(f"its densities give a {key} value of {now}, its certificate {then}")
     if certificate.ok != stored["ok"]:
         raise ValueError(f"its certificate says ok = {stored['ok']}; it is {certificate.ok}")
-    twice = header["objective_at_twice_floor"]
-    known = None if twice is None else partial(float, twice)
-    return Solution(problem, model, multipliers, certificate, known)
+    deeper = problem.deeper() if certificate.regime == "contact" else None
+    twice = None if deeper is None else partial(optimal_value, deeper)  # computed, not believed
+    return Solution(problem, model, multipliers, certificate, twice)
 
 
 def _problem(header: dict[str, Any], arrays: dict[str, Array]) -> Problem:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import require_unchanged
 from . import ddpm_folder
 from .model import DiffusionModel, Effort
 from .reading import Limit, Reading
@@ -98,9 +99,10 @@ class DDPM(DiffusionModel, nn.Module):
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> DDPM:
-        """A diffusers folder, or a hub id such as "google/ddpm-celebahq-256".
+        """A diffusers folder, a run's student, or a hub id such as "google/ddpm-celebahq-256".
 
         Args:
+            name: of a run's folder, the student is read.
             label: the class to draw, where the network knows classes.
             null_class: whether the last class means "no label". What `save` wrote says so itself.
             variant: of the weights, such as "fp16"; the only one there is needs no name.
@@ -111,6 +113,7 @@ class DDPM(DiffusionModel, nn.Module):
                 damaged or incomplete; what the constructor refuses.
         """
         folder = ddpm_folder.local(name)
+        require_unchanged(folder)
         ddpm_folder.require_pixels(folder)
         told = ddpm_folder.stated(folder)
         scheduler = ddpm_folder.read_scheduler(ddpm_folder.part(folder, "scheduler"))

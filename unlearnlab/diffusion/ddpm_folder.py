@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from ..files import write_whole
+from ..files import staged, student_in, write_whole
 from .reading import Reading
 from .schedule import Schedule
 
@@ -27,6 +25,7 @@ OFFLINE = (
     "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
     "download the model where there is one (hf download NAME --local-dir FOLDER) and copy it here"
 )
+STUDENT = "student"  # what a run's folder calls its student's
 # Schedulers whose networks take no noise at α_t² + σ_t² = 1, by what their names hold.
 OTHER_KINDS = {
     "FlowMatch": "flow matching",
@@ -41,7 +40,7 @@ OTHER_KINDS = {
 
 
 def local(name: str | os.PathLike[str]) -> Path:
-    """The folder of a model: one here, or what the hub has of this name, configs and safetensors.
+    """The folder of a model: one here, a run's student, or what the hub has of this name.
 
     Raises:
         FileNotFoundError: neither, or no way to reach the hub.
@@ -49,7 +48,7 @@ def local(name: str | os.PathLike[str]) -> Path:
     """
     path = Path(name)
     if path.is_dir():
-        return path
+        return student_in(path, STUDENT)
     if path.is_file() or path.suffix in SINGLE:
         raise ValueError(
             f"{str(name)!r} is a single-file checkpoint, which does not say what its network looks "
@@ -276,16 +275,9 @@ def write(
         more["null_class"] = null_class
     if schedule.spacing == "log_snr":
         more["timestep_spacing"] = schedule.spacing
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as made:
+    with staged(folder) as made:
         pipeline.save_pretrained(made, safe_serialization=True)
         if more:
-            write_whole(Path(made, STATED), (json.dumps(more, indent=1) + "\n").encode())
+            write_whole(made / STATED, (json.dumps(more, indent=1) + "\n").encode())
         else:
             (folder / STATED).unlink(missing_ok=True)  # of another model that lay here
-        for path in sorted(Path(made).rglob("*")):
-            goal = folder / path.relative_to(made)
-            if path.is_dir():
-                goal.mkdir(exist_ok=True)
-            else:
-                shutil.move(path, goal)

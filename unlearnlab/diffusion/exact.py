@@ -54,6 +54,10 @@ class DiffusedMixture(DiffusionModel):
         self._means, self._axes, self._variances = map(held, (mixture.means, axes, variances))
         self._log_weights = held(mixture.weights).log()
 
+    def told(self) -> dict[str, Any]:
+        """The mixture; the rest is made of it."""
+        return {"mixture": self.mixture, "schedule": self.schedule, "dtype": self.dtype}
+
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """−σ_t ∇log p_t(x_t), exactly."""
         x = self._rows("x_t", x_t)

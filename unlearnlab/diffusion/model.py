@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..estimate import Estimate
+from ..identity import attributes
 from . import quadrature, sampling
 from .checks import require_comparable
 from .pool import AtomTables
@@ -106,6 +107,18 @@ class DiffusionModel(AtomTables, ABC):
     def network(self) -> Any:
         """What predicts its noise: models that share it are evaluated in one call."""
         return self
+
+    def told(self) -> dict[str, Any]:
+        """What it is made of, by name: what tells it from others when a run is continued.
+
+        Not where it lies, nor how much it computes at once, nor a network that others may share.
+        """
+        own = attributes(self)
+        return {
+            name: value
+            for name, value in own.items()
+            if name not in ("device", "rows") and value is not self.network
+        }
 
     def noise_predictions(
         self, models: Sequence[DiffusionModel], x_t: Tensor, t: Tensor

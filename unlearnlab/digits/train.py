@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import trange
 
 from ..diffusion.ddpm import DDPM
 from ..diffusion.schedule import Schedule
+from ..files import write_whole
 from ..training.draws import Draws
 from ..training.loop import unconstrained
 from ..training.objective import Denoising
@@ -148,9 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args(arguments)
     if options.name == "classifier":
-        options.out.mkdir(parents=True, exist_ok=True)
         weights = train_classifier(seed=options.seed).half().state_dict()
-        save_file(weights, options.out / "classifier.safetensors")
+        write_whole(options.out / "classifier.safetensors", save(weights))
         return
     training = options.out / f"{options.name}-training"
     model = train_ddpm(options.name, steps=options.steps, seed=options.seed, folder=training)

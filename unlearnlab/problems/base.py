@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import Array, SupportError, finite_vector, multiplier_vector, same_space
+from ..errors import SMALLEST, Array, SupportError, finite_vector, multiplier_vector, same_space
 from ..identity import Options, content
 from ..model import Model, Tilt, gated, realise, require_model
 from ..newton import Dual
@@ -150,7 +150,7 @@ class Problem(ABC):
     @property
     def scales(self) -> Array:
         """(m,) sizes of the thresholds, in which violations are measured."""
-        return np.where(self.thresholds > 0, self.thresholds, 1.0)
+        return np.where(self.thresholds > 0, np.maximum(self.thresholds, SMALLEST), 1.0)
 
     @property
     def multiplier_scale(self) -> Array:

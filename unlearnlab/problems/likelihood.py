@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import identity
-from ..errors import Array, SupportError, finite_vector, same_space
+from ..errors import SMALLEST, Array, SupportError, finite_vector, same_space
 from ..model import Model, require_model
 from ..statistics import Density, LikelihoodRatio, Statistic
 from .moments import Moments
@@ -146,6 +146,11 @@ class Likelihood(Moments):
             raise ValueError(
                 f"thresholds of Likelihood must be positive; got {given.tolist()}: at 0 "
                 "every point that q_i can produce would be forbidden; use a small number"
+            )
+        if not (given >= SMALLEST).all():
+            raise ValueError(
+                f"thresholds of Likelihood must be at least {SMALLEST:g}, for their multipliers to "
+                f"be doubles; got {given.tolist()}"
             )
 
     def check_support(self) -> None:

@@ -134,7 +134,7 @@ class Moments(Stated):
     @property
     def scales(self) -> Array:
         """(m,) the thresholds; of a function at least a thousandth of its size under q."""
-        sizes = np.where(self.thresholds > 0, self.thresholds, 1.0)
+        sizes = np.array(super().scales)
         if self.functions:
             k = self.m - len(self.functions)
             least = SMALLEST_SHARE * self._sizes[k:]

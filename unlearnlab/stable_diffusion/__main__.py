@@ -17,6 +17,8 @@ from ..files import held, require_writable
 from ..images import contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
+from ..training.settings import warn_if_alone
+from ..training.stopping import as_command
 from . import preflight, report
 from .config import BASELINES, DTYPES, Config, shipped
 from .pipeline import TextToImage
@@ -60,7 +62,10 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         reference = sd.prompt(config.reference, guidance=config.guidance)
     student = None
     if config.method != "dual-only":
-        student = sd.lora(config.rank, seed=config.seed)
+        if config.init is None:
+            student = sd.lora(config.rank, seed=config.seed)
+        else:
+            student = sd.load_lora(config.init)
         accelerator.print(preflight.try_step(student, retain, config.rows))
     return finetune(
         config.made(retain, forget, reference),
@@ -71,7 +76,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         resume=resume,
         accelerator=accelerator,
         watch=Watch(config, sd, accelerator),
-        **config.options,
+        **{"progress": True} | config.options,
     )
 
 
@@ -91,15 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help=f"a YAML file (see Config), or {known}")
     parser.add_argument("--out", help="folder in the place of the configuration's `out`")
     parser.add_argument("--model", help="in the place of the configuration's `model`")
+    parser.add_argument("--init", help="in the place of its `init`: a LoRA or run to start from")
     parser.add_argument("--resume", action="store_true", help="continue the run found in `out`")
     given = parser.parse_args(arguments)
-    config = Config.load(given.config, out=given.out, model=given.model)
+    config = Config.load(given.config, out=given.out, model=given.model, init=given.init)
     out = Path(config.out)
     preflight.require_tracker(config.tracker)
+    warn_if_alone()
     accelerator = Accelerator(log_with=config.tracker, project_dir=out)
     if accelerator.is_main_process:
         require_writable("out", out)
-    with held(out if accelerator.is_main_process else None):
+    speaks = accelerator.is_main_process
+    with as_command(speaks=speaks), held(out if speaks else None):
         _unlearn(config, accelerator, resume=given.resume)
 
 

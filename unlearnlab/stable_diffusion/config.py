@@ -16,6 +16,7 @@ from ..training.finetune import BATCH, METHODS, objective_of
 from ..training.settings import Settings, split_options
 from . import fields
 from .fields import Check
+from .lora_file import found_at
 from .prompt_file import read_prompts
 from .reading import read_yaml
 
@@ -29,6 +30,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 CONFIGS = Path(__file__).parent / "configs"
 CHECKS: dict[str, Check] = {
     "model": fields.text,
+    "init": fields.optional(fields.text),
     "variant": fields.optional(fields.text),
     "problem": fields.among(PROBLEMS),
     "out": fields.text,
@@ -84,6 +86,7 @@ class Config:
         statistic, temperature, cap: of `Likelihood`. reference: its prompt; "" for what the model
             draws without one, and None for the one to retain.
         method: of `finetune`, or a baseline (esd, vdu).
+        init: a LoRA to start from, whose rank is kept: its file or folder, or an earlier run's.
         guidance: of the prompts while training; 1 for none.
         sample_guidance, sample_steps, samples: of the pictures in the report.
         out: folder for the checkpoint, the student and the report.
@@ -112,6 +115,7 @@ class Config:
     reference: str | None = None
     method: str = "primal-dual"
     rank: int = 8
+    init: str | None = None
     guidance: float = 1.0
     sample_guidance: float = 1.0
     sample_steps: int = 25
@@ -134,6 +138,7 @@ class Config:
             raise ValueError("a run needs a prompt to retain and at least one to forget")
         self._require_prompts()
         self._require_problem()
+        self._require_init()
         self.options = self._checked_options()
 
     def _read(self, path: Path) -> None:
@@ -175,6 +180,17 @@ class Config:
                 raise ValueError(f"{name} is of problem likelihood; {self.problem} has none")
         if self.reference is not None and self.statistic != "ratio":
             raise ValueError(f"reference is of statistic ratio; {self.statistic} has none")
+
+    def _require_init(self) -> None:
+        """Refuse a LoRA to start from that is not there, or that nothing would start from."""
+        if self.init is None:
+            return
+        if self.method == "dual-only":
+            raise ValueError("init is of methods with a student; dual-only has none")
+        try:
+            found_at(self.init)
+        except FileNotFoundError as error:
+            raise ValueError(f"init: {error}") from None
 
     def _checked_options(self) -> dict[str, Any]:
         """The options, each of the kind that `finetune`, its settings and the method take."""

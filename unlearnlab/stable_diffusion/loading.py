@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..diffusion.ddpm_folder import variant_of
+from ..files import require_unchanged
 
 TINY = Path(__file__).parent / "weights" / "tiny"
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -39,6 +40,7 @@ def read_pipeline(
     if safety is False:
         without = {"safety_checker": None, "requires_safety_checker": False}
     path = TINY if str(name) == "tiny" else name
+    require_unchanged(Path(path))
     unet = Path(path) / "unet"
     if any(unet.glob("*.safetensors")):  # else it is on the hub, or refused below
         variant = variant_of(unet, variant)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.schedule import whole
+from ..files import require_unchanged
 from . import adapters, lora_file
 from .prompt import Prompt
 
@@ -118,6 +119,7 @@ class LoRA(Prompt, nn.Module):
     ) -> LoRA:
         """A student from its file; see `TextToImage.load_lora`."""
         path = lora_file.found_at(folder)
+        require_unchanged(path.parent, path.name)
         unet, encoder = _networks(source)
         beside = adapters.active(unet)
         adapter = adapters.free_name(*_networks(source))

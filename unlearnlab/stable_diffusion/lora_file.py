@@ -9,9 +9,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import staged, student_in
 from . import adapters
 from .loading import quiet
 
+STUDENT = "lora"  # what a run's folder calls its student's
 FILE = "pytorch_lora_weights.safetensors"
 KOHYA = "lora_kohya.safetensors"
 PEFT = "base_model.model."  # before the names in peft's own files, whose α stands elsewhere
@@ -31,12 +30,12 @@ LETTERS = {"A": "lora_down", "B": "lora_up"}
 
 
 def found_at(place: str | os.PathLike[str]) -> Path:
-    """The file of a LoRA: itself, or the one in a folder.
+    """The file of a LoRA: itself, or the one in a folder, which may be a run's.
 
     Raises:
         FileNotFoundError: none, or several of which none has the usual name.
     """
-    path = Path(place)
+    path = student_in(place, STUDENT)
     if path.is_file():
         return path
     there = sorted(path.glob("*.safetensors"))
@@ -148,7 +147,7 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
     if form == "merged":
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"{str(folder)!r} already holds something; nothing was overwritten")
-        with quiet(), _staged(folder) as stage:
+        with quiet(), staged(folder) as stage:
             _merged(pipeline).save_pretrained(stage, safe_serialization=True)
         return
     found = {p: adapters.changes(getattr(pipeline, p), name) for p, name in names.items()}
@@ -157,7 +156,7 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
             f"text_model.{key.removeprefix('text_model.')}": tensor
             for key, tensor in found["text_encoder"].items()
         }
-    with _staged(folder) as stage:
+    with staged(folder) as stage:
         if form == "diffusers":
             layers = {f"{part}_lora_layers": tensors for part, tensors in found.items()}
             type(pipeline).save_lora_weights(stage, **layers, safe_serialization=True)
@@ -187,13 +186,3 @@ def _merged(pipeline: Any) -> Any:
     made.fuse_lora(components=list(PARTS))
     made.unload_lora_weights()
     return made
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder to write to, whose contents move to another when all is written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as stage:
-        yield Path(stage)
-        for entry in Path(stage).iterdir():
-            os.replace(entry, folder / entry.name)

@@ -108,7 +108,7 @@ class TextToImage:
         return LoRA(self, rank=rank, **options)
 
     def load_lora(self, folder: str | os.PathLike[str], **options: Any) -> LoRA:
-        """A student from a LoRA file, or the folder of one, in any format that diffusers reads.
+        """A student from a LoRA file, or the folder of one or of a run, as diffusers reads it.
 
         What the file changes in the text encoder is applied too, for this student alone.
 

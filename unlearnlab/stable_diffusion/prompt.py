@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.model import DiffusionModel, Effort
+from . import adapters
 
 if TYPE_CHECKING:
     from .pipeline import TextToImage
@@ -62,6 +63,16 @@ class Prompt(DiffusionModel):
     def network(self) -> Any:
         """The UNet: prompts of one UNet are evaluated in one call."""
         return self.unet
+
+    def told(self) -> dict[str, Any]:
+        """What the UNet sees of the prompt, and how strongly it applies its adapters."""
+        found = [[text, self.source.states(text)] for text in self.texts]
+        scales = [
+            [name, layer.active_adapters, layer.scaling]
+            for name, layer in adapters.layers(self.unet)
+        ]
+        how = {"guidance": self.guidance, "schedule": self.schedule}
+        return how | {"text": found, "adapters": sorted(scales)}
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """ε̂ (B, *shape)."""

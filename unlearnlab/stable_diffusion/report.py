@@ -16,9 +16,10 @@ from ..files import write_whole
 from ..images import contact_sheet, write_image
 from ..run_table import aligned, constraints_of
 from .config import Config
+from .lora_file import STUDENT
 from .pipeline import TextToImage
 
-REPORT, SHEET, STUDENT = "report.json", "before_and_after.png", "lora"
+REPORT, SHEET = "report.json", "before_and_after.png"
 SHOWN = 8  # pictures in a row of the sheet
 NARROWEST, LETTERS, GAP = 320, 12, 4  # pixels: of the sheet, of a label's letters and around them
 TOLD = 2  # attributes in a line of the table: those that changed most

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..diffusion.samples import PointMass
 from ..diffusion.schedule import Schedule
 from ..digits.train import fit_classifier
+from ..files import write_whole
 from ..training.draws import Draws
 from ..training.loop import unconstrained
 from ..training.objective import Denoising, Objective
@@ -149,11 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(arguments)
-    given.out.mkdir(parents=True, exist_ok=True)
     scenes = drawings(DRAWINGS, seed=given.seed)
     if given.part == "classifier":
         weights = train_classifier(scenes, seed=given.seed).half().state_dict()
-        save_file(weights, given.out / "attributes.safetensors")
+        write_whole(given.out / "attributes.safetensors", save(weights))
         return
     how = {
         "steps": given.steps or STEPS[given.part],

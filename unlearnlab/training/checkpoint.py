@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files import write_whole
+from ..identity import differences
 
-NAME = "run.safetensors"
-FORMAT = "unlearnlab run 2"
+NAME, PREVIOUS = "run.safetensors", "run.safetensors.previous"
+FORMAT = "unlearnlab run 3"
+AWAY = "move it away or choose another folder"
+VERSION = re.compile(r"unlearnlab run \d+")
+DIGEST = re.compile("[0-9a-f]{64}")
+TOLD = 6  # differences that a message lists
 
 
 def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
-    """Write nested dicts and lists of tensors, numbers and strings; the old file stays until then.
+    """Write nested dicts and lists of tensors, numbers and strings; the state before is kept.
 
     Args:
         identity: what a run must share with the checkpoint to continue it.
@@ -33,70 +39,101 @@ def write(folder: Path, state: Any, identity: dict[str, Any]) -> None:
     }
     header["sha256"] = _digest(tensors, header)
     content = save(tensors, metadata=header)
-    write_whole(folder / NAME, content)
+    write_whole(folder / NAME, content, before=folder / PREVIOUS)
+
+
+def found(folder: Path) -> Path | None:
+    """The checkpoint of a folder: the last, or the one before where that was moved away."""
+    return next((folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()), None)
 
 
 def read(folder: Path, identity: dict[str, Any]) -> Any:
     """The state that `write` stored, on the CPU; None where there is no checkpoint.
 
     Raises:
-        ValueError: the file is damaged, is not a checkpoint, or is of another run; it is left as it
-            is.
+        ValueError: the file is damaged, is not a checkpoint, or is of another run or version; it is
+            left as it is. Where the state before it is whole, the message says how to continue it.
     """
-    path = folder / NAME
-    for stray in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed while writing
-        stray.unlink(missing_ok=True)
-    if not path.exists():
+    path = found(folder)
+    if path is None:
         return None
-    advice = "move it away or choose another folder; nothing was overwritten"
+    try:
+        stored, state = opened(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_offer(path, identity)}; nothing was overwritten") from None
+    apart = _apart(stored, identity)
+    if apart:
+        more = f"; and {len(apart) - TOLD} more" if len(apart) > TOLD else ""
+        raise ValueError(
+            f"{path} is of another run: {'; '.join(apart[:TOLD])}{more}; {AWAY}; nothing was "
+            "overwritten"
+        )
+    return state
+
+
+def opened(path: Path) -> tuple[Any, Any]:
+    """Identity and state of a checkpoint whose every bit is what was written."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error}); {advice}"
+            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error})"
         ) from None
-    if header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is no checkpoint of a run (format {header.get('format')!r}); {advice}"
-        )
+    form = header.get("format", "")
+    if form != FORMAT and VERSION.fullmatch(form):
+        raise ValueError(f"{path} is of another version ({form!r}; this one reads {FORMAT!r})")
+    if form != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of a run (format {form!r})")
     if header.pop("sha256", None) != _digest(tensors, header):
-        raise ValueError(f"{path} is damaged: its contents are not what was written; {advice}")
-    stored = json.loads(header["identity"])
+        raise ValueError(f"{path} is damaged: its contents are not what was written")
+    try:
+        return json.loads(header["identity"]), _unpack(json.loads(header["skeleton"]), tensors)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+
+
+def _offer(path: Path, identity: dict[str, Any]) -> str:
+    """What to do about a checkpoint that cannot be read."""
+    before = path.with_name(PREVIOUS)
+    try:
+        stored, state = opened(before)
+        if path == before or _apart(stored, identity):
+            return AWAY
+        return f"move it away to continue from {PREVIOUS} beside it, of round {state['round']}"
+    except (ValueError, LookupError, TypeError):
+        return AWAY
+
+
+def _apart(stored: Any, identity: dict[str, Any]) -> list[str]:
+    """What differs between a checkpoint's identity and a run's, item by item."""
     now = json.loads(json.dumps(identity, sort_keys=True))
-    for key in sorted(stored.keys() | now.keys()):
-        if stored.get(key) != now.get(key):
-            there, here = _apart(stored.get(key), now.get(key))
-            raise ValueError(
-                f"{path} is of another run: its {key} is {_short(there)}, here it is "
-                f"{_short(here)}; {advice}"
-            )
-    return _unpack(json.loads(header["skeleton"]), tensors)
+    return [
+        f"its {where} is {_short(there)}, here it is {_short(here)}"
+        for where, there, here in differences(stored, now)
+    ]
 
 
 def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     """SHA-256 of all that a checkpoint says: names, kinds, shapes and bytes."""
     found = sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
-        rows = tensors[name].contiguous().reshape(-1).view(torch.uint8)
         found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)} ".encode())
-        found.update(rows.numpy().data)
+        found.update(raw(tensors[name]))
     return found.hexdigest()
 
 
-def _apart(one: Any, other: Any) -> tuple[Any, Any]:
-    """Where two things differ: the first items of lists of one length, all entries of dicts."""
-    while isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        one, other = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
-        return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
-    return one, other
+def raw(tensor: Tensor) -> bytes:
+    """The bytes of a tensor's numbers, in order."""
+    rows = torch.empty(tensor.numel(), dtype=tensor.dtype)  # whatever the strides were
+    rows.copy_(tensor.detach().flatten())
+    return rows.view(torch.uint8).numpy().tobytes()
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """A value as a message shows it: digests by their beginnings."""
+    text = DIGEST.sub(lambda found: f"{found[0][:8]}…", repr(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 

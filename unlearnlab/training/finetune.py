@@ -14,12 +14,12 @@ from torch import nn
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
-from ..files import held, require_writable
+from ..files import require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
 from .gate import Gate
-from .identities import identity_of, weights_of
+from .identities import identity_of
 from .log_variance import LogVariance
 from .loop import Loop
 from .multipliers import MakeOptimizer, Multipliers, starting
@@ -103,10 +103,14 @@ def finetune(
             until="met" they draw by as many only where a sampler is named.
         seed: of all that training draws; one for each member of a stacked student. Samples that
             stand for a distribution are the same for all.
-        folder: where to keep a checkpoint. With `resume`, a run found there is continued.
+        folder: where to keep a checkpoint. SIGINT (Ctrl-C) and SIGTERM then end the run after the
+            round; a second one ends it at once.
+        resume: whether a run found there is continued; with more `steps`, too: learning rates then
+            go on as those of a run of so many steps, and rise again where they had fallen.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
-        progress: a bar; None shows it on a terminal alone.
+        progress: True shows a bar on a terminal and a line a minute elsewhere, None a bar on a
+            terminal alone.
         watch: called after every round with the `Loop`: its `round`, `history` and `student`.
         options: primal_steps, accumulation, average, warmup, clip, save_every and measure_every of
             `Settings`; and those of the objective: sampling_steps (D.1, D.3, E.3), data and
@@ -119,6 +123,7 @@ def finetune(
         TypeError, ValueError: models that do not fit together, named; a folder that holds another
             run; an unknown method or option.
         MemoryError: a step did not fit; the last checkpoint is kept.
+        Stopped: a KeyboardInterrupt, of a run that a signal has ended and that is saved.
 
     Source: [K] Appendices D and E.3.
     """
@@ -155,6 +160,11 @@ def finetune(
         pupil.sampling_steps = sampling_steps or pupil.sampling_steps
         chain(first.retain.schedule, pupil.sampler, pupil.sampling_steps)  # refused now, not later
     pupil.denoiser = goal.denoises
+    told: dict[str, Any] = {}
+    if folder is not None:
+        all_of_it = (problems, make, pupil, how, batch, own, dual, start)
+        told = identity_of(*all_of_it, accelerator.num_processes)
+        told["student's optimiser"] = [content(make_optimizer), content(gradient_hook)]
     loop = Loop(
         pupil,
         goal,
@@ -162,16 +172,13 @@ def finetune(
         dual,
         accelerator,
         _folder(folder, resume, accelerator),
-        identity_of(problems, make, pupil, how, batch, own, dual, start)
-        | {"student's optimiser": [content(make_optimizer), content(gradient_hook)]}
-        | ({} if folder is None else {"weights": weights_of([first.retain, *first.compared])}),
+        told,
         progress,
         watch,
         make_optimizer,
         gradient_hook,
     )
-    with held(loop.folder if accelerator.is_main_process else None):
-        trained = loop.run()
+    trained = loop.run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]
@@ -245,6 +252,9 @@ def _student(student: Any, problems: list[Problem], method: Any) -> Any:
     pupil: Any = student
     pupil = pupil.for_training()
     pupil.condition(retain)
+    for name, tensor in pupil.state_dict().items():
+        if not checkpoint.finite(tensor):
+            raise ValueError(f"student's {name} must be finite; it has NaN or infinity")
     half = {p.dtype for p in pupil.parameters() if p.requires_grad} & HALF
     if half:
         raise ValueError(
@@ -279,7 +289,7 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool, accelerator: An
     path = Path(folder)
     if accelerator.is_main_process:  # who tries a folder makes it and takes it away again
         require_writable("folder", path)
-    if not resume and (path / checkpoint.NAME).exists():
+    if not resume and checkpoint.found(path):
         raise ValueError(
             f"folder {path} already holds a run; resume=True continues it, another folder starts "
             "anew; nothing was overwritten"

@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..diffusion.model import DiffusionModel
-from ..identity import content
+from ..diffusion.schedule import Schedule
+from ..identity import array_told, attributes, content
 from ..problems import Problem
+from .checkpoint import raw
 from .multipliers import Multipliers
 from .settings import Settings
 
 
 @content.register(Tensor)
-def _(value: Tensor) -> list[Any]:
-    rows = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return [list(value.shape), str(value.dtype), sha256(rows.numpy().tobytes()).hexdigest()]
+def _(value: Tensor) -> str:
+    return array_told(value.dtype, value.shape, raw(value))
+
+
+@content.register(Schedule)
+def _(value: Schedule) -> list[Any]:
+    return [content(value.betas), value.spacing, value.steps_offset, value.ends_at]
 
 
 @content.register(nn.Module)
-def _(value: nn.Module) -> list[Any]:
-    return [type(value).__qualname__, content(dict(value.state_dict()))]
+def _(value: nn.Module) -> dict[str, Any]:
+    held = {name: item for name, item in attributes(value).items() if name not in MODULE}
+    return {
+        "kind": type(value).__qualname__,
+        "layers": content(nn.Module.__repr__(value)),
+        "weights": weights_told(value.state_dict()),
+        "attributes": content(held),
+    }
 
 
 @content.register(DiffusionModel)
-def _(value: DiffusionModel) -> str:
-    return repr(value)
+def _(value: DiffusionModel) -> dict[str, Any]:
+    """What it holds; a network that others may share is told apart, once (`weights_of`)."""
+    told = {name: content(item) for name, item in value.told().items() if name not in MODULE}
+    own = {"weights": weights_told(value.state_dict())} if isinstance(value, nn.Module) else {}
+    return {"kind": type(value).__qualname__} | told | own
+
+
+MODULE = frozenset(vars(nn.Module()))  # what torch keeps in every module
+
+
+def weights_told(weights: Mapping[str, Tensor]) -> str:
+    """A digest of weights, by their names."""
+    found = sha256()
+    for name, tensor in weights.items():
+        found.update(f"{name} {content(tensor)}\n".encode())
+    return found.hexdigest()
 
 
 def weights_of(models: Sequence[DiffusionModel]) -> list[str]:
-    """A digest of each network that some models have: names alone do not tell two of them apart."""
-    networks = {id(one.network): one.network for one in models}.values()
-    held = [one.state_dict() for one in networks if isinstance(one, nn.Module)]
-    return [sha256(repr(content(dict(one))).encode()).hexdigest() for one in held]
+    """A digest of each network that some models share."""
+    networks = {id(one.network): one.network for one in models if one.network is not one}
+    return [
+        weights_told(one.state_dict()) for one in networks.values() if isinstance(one, nn.Module)
+    ]
 
 
 def identity_of(
@@ -49,18 +75,23 @@ def identity_of(
     options: Any,
     dual: Multipliers,
     start: Any,
+    processes: int,
 ) -> dict[str, Any]:
-    """What a run must share with a checkpoint to continue it."""
+    """What a run must share with a checkpoint to continue it: its models, data and settings."""
     first, optimizer = problems[0], dual.optimizer
+    trained = {name: p for name, p in student.named_parameters() if p.requires_grad}
     defaults = {} if optimizer is None else optimizer.defaults
     return first.identity() | {
-        "models": [repr(first.retain), *map(repr, first.compared)],
-        "forgotten samples": [content(getattr(one, "samples", None)) for one in first.forget],
+        "retained": content(first.retain),
+        "forgotten": [content(one) for one in first.compared],
+        "networks": weights_of([first.retain, *first.compared]),
+        "processes": processes,
         "thresholds": [one.thresholds.tolist() for one in problems],
         "method": method.__name__,
         "objective": options.identity(),
-        "student": [[name, list(p.shape)] for name, p in student.named_parameters()],
-        "settings": asdict(settings) | {"save_every": None},
+        "student": {name: list(tensor.shape) for name, tensor in trained.items()},
+        "student's first weights": weights_told(trained),
+        "settings": asdict(settings) | {"save_every": None, "steps": None},
         "batch": batch,
         "drawn by": [student.sampler, student.sampling_steps, dual.reads],
         "dual optimiser": [

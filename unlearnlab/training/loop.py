@@ -16,15 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from ..files import held
 from . import checkpoint
 from .draws import Draws
 from .gradients import Gradients
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
+from .progress import Progress
 from .promise import draws_of, read
+from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
+from .stopping import Stopped, Stopping
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
 FIRST_ROUNDS = 10
@@ -109,7 +112,7 @@ class Loop:
         self.history: dict[str, list[Tensor]] = {
             key: [] for key in ("loss", "objective", "constraints", "stderr", "multipliers")
         }
-        self.round = 0
+        self.round, self.step = 0, 0  # that are over
         self.good: Any = None
 
     @property
@@ -127,36 +130,62 @@ class Loop:
     @property
     def rounds(self) -> int:
         """Rounds of the whole run."""
-        return max(1, math.ceil(self.settings.steps / self.each))
+        return self.round + math.ceil((self.settings.steps - self.step) / self.each)
 
     def run(self) -> Trained:
-        """Train to the end, from the checkpoint if there is one."""
-        stored = None if self.folder is None else checkpoint.read(self.folder, self.identity)
-        if stored is not None:
-            self.restore(stored)
-        self.good = self.state()
-        bar = tqdm(
-            total=self.rounds,
-            initial=self.round,
-            desc="finetune",
-            disable=None if self.progress is None else not self.progress,
-        )
-        with bar:
+        """Train to the end, from the checkpoint if there is one, in a folder of its own.
+
+        Raises:
+            RuntimeError: another run holds the folder.
+            Stopped: by SIGINT or SIGTERM, after the round; the checkpoint is of that round.
+        """
+        with held(self.folder if self.accelerator.is_main_process else None):
+            return self.trained(self.rounds_run())
+
+    def rounds_run(self) -> str | None:
+        """All rounds that are left; why they had to end early, if they had to."""
+        self.good, began = self.state(), 0
+        if self.folder is not None and checkpoint.found(self.folder):
+            stored = checkpoint.read(self.folder, self.identity)
+            with restoring(checkpoint.found(self.folder)):
+                require_fits(stored, self.good)
+                self.restore(stored)
+            self.good, began = self.state(), stored["steps"]
+        with Progress(self) as shown, Stopping(self.folder) as stopping:
+            if began:
+                shown.say(self.continued(began))
             while not self.done:
                 reason = self.attempted()
                 if reason:
-                    return self.stopped(reason)
-                bar.update()
+                    self.restore(self.good)
+                    self.save()
+                    return reason
+                shown.after_round()
                 if self.watch is not None:
                     self.watch(self)
-                if self.round % self.settings.save_every == 0 or self.done:
+                signal = stopping.asked(self.accelerator)
+                if signal or self.round % self.settings.save_every == 0 or self.done:
                     self.save()
-        return self.trained(None)
+                if signal and self.folder is not None:
+                    where = f"after round {self.round} of {self.rounds}"
+                    raise Stopped(signal, where, self.folder)
+        return None
+
+    def continued(self, before: int) -> str:
+        """What is said of a run that goes on; `before`: the steps that it was asked for."""
+        line = f"continues after round {self.round} of {self.rounds}"
+        steps = self.settings.steps
+        if steps == before or self.dual.reads:
+            return line
+        return (
+            f"{line}, of {steps} steps where it was {before}: its learning rates go on as those of "
+            f"{steps} steps, from {self.rate(self.step):.2g} of the largest"
+        )
 
     @property
     def done(self) -> bool:
         """Whether all rounds are over, or the last reading kept what was promised."""
-        return self.round >= self.rounds or self.dual.kept(self.history)
+        return self.step >= self.settings.steps or self.dual.kept(self.history)
 
     def attempted(self) -> str | None:
         """A round; where memory runs out, advice in place of the allocator's message."""
@@ -166,14 +195,14 @@ class Loop:
 
     def one_round(self) -> str | None:
         """Primal steps, then a dual step; why to stop, if at all."""
-        first = self.round * self.each
+        first, last = self.step, min(self.step + self.each, self.settings.steps)
         draws = self.draws(first, part=1)
         self.objective.begin(self.student, self.dual.values(), draws)
         if self.measures and not self.dual.reads:
             with torch.no_grad():
                 self.objective.measure(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
-        for step in range(first, min(first + self.each, self.settings.steps)):
+        for step in range(first, last):
             loss += self.primal_step(step).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
@@ -184,7 +213,7 @@ class Loop:
         if (self.measures or self.dual.reads) and self.dual.problems:
             project = self.objective.project
             self.dual.step(measured, self.rate(first), project, self.history)
-        self.round += 1
+        self.round, self.step = self.round + 1, last
         now = (loss, *measured, self.dual.values().cpu().double())
         for key, value in zip(self.history, now, strict=True):
             self.history[key].append(value.clone())
@@ -307,23 +336,26 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on, copied to the CPU."""
-        dual = self.dual.optimizer
+        dual, scaler = self.dual.optimizer, self.accelerator.scaler
         return checkpoint.to_cpu(
             {
                 "round": self.round,
+                "step": self.step,
+                "steps": self.settings.steps,
                 "student": [p.detach() for p in self.parameters],
                 "average": self.average,
                 # What an optimiser was made with comes back with the optimiser itself.
                 "primal": self.primal.state_dict()["state"] if self.trains else {},
                 "dual": {} if dual is None else dual.state_dict()["state"],
                 "multipliers": self.dual.weights.detach(),
+                "loss scale": {} if scaler is None else scaler.state_dict(),
                 "history": self.stacked(),
             }
         )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.round = state["round"]
+        self.round, self.step = state["round"], state["step"]
         with torch.no_grad():
             for p, stored in zip(self.parameters, state["student"], strict=True):
                 p.copy_(stored)
@@ -335,6 +367,8 @@ class Loop:
         dual = self.dual.optimizer
         if dual is not None:
             dual.load_state_dict(dual.state_dict() | {"state": state["dual"]})
+        if self.accelerator.scaler is not None:  # of half precision
+            self.accelerator.scaler.load_state_dict(state["loss scale"])
         self.history = {key: list(values) for key, values in state["history"].items()}
 
     def save(self) -> None:
@@ -343,15 +377,14 @@ class Loop:
         if self.folder is not None and self.accelerator.is_main_process:
             checkpoint.write(self.folder, self.good, self.identity)
 
-    def stopped(self, reason: str) -> Trained:
-        """Go back to the last good state."""
-        self.restore(self.good)
-        self.save()
-        return self.trained(reason)
-
     def trained(self, diverged: str | None) -> Trained:
         """The student with its averaged weights, and the objective's extras with theirs."""
         self.use_average()
+        if not checkpoint.finite(self.parameters):
+            raise ValueError(
+                "the student's parameters are not finite at the end, though they were after the "
+                "last round: something else has written to them, such as watch"
+            )
         multipliers = self.dual.values().cpu().double()
         if not self.trains and not self.dual.reads and self.history["multipliers"]:
             # They are the model, and single ones swing about the saddle point: averages settle.

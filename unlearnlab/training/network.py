@@ -134,7 +134,8 @@ class ScoreNetwork(DiffusionModel, nn.Module):
     ) -> ScoreNetwork:
         """Train on samples by denoising score matching, ½∫E‖ε − ε̂‖²dγ; returns this network.
 
-        AdamW with warm-up and cosine decay, and an exponential moving average of the weights.
+        AdamW with warm-up and cosine decay, and an exponential moving average of the weights. One
+        that is interrupted, or diverges, leaves the network as it was.
 
         Args:
             samples: (n, dim) array or tensor, on any device; a tenth is held out.
@@ -156,11 +157,17 @@ class ScoreNetwork(DiffusionModel, nn.Module):
                 f"samples must be 20 or more finite rows of {self.dim} numbers; got shape "
                 f"{tuple(x.shape)}"
             )
-        self.mean.copy_(x.mean(0))
-        self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
         known, _ = split_options(settings)
         options = Settings(steps, lr, [seed] * self.members, **known)
-        unconstrained(self, Denoising(self, self.members, batch, x), options, progress=progress)
+        before = {name: tensor.clone() for name, tensor in self.state_dict().items()}
+        self.mean.copy_(x.mean(0))
+        self.spread.copy_((x - x.mean(0)).square().mean().sqrt())
+        try:
+            unconstrained(self, Denoising(self, self.members, batch, x), options, progress=progress)
+        except BaseException:
+            self.load_state_dict(before)
+            self.requires_grad_(False)
+            raise
         return self
 
     def for_training(self) -> ScoreNetwork:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -77,6 +79,20 @@ def make_accelerator(device: torch.device) -> Any:
 
     # accelerate keeps the first device of a process, and refuses to be asked for the CPU later.
     return Accelerator(cpu=device.type == "cpu" and not is_initialized())
+
+
+def warn_if_alone() -> None:
+    """Say where `accelerate launch` was asked for several processes, and has started one.
+
+    It does so without --multi_gpu: it tells the one where the others would meet, and not how many.
+    """
+    several = "MASTER_ADDR" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ
+    if several and "WORLD_SIZE" not in os.environ:
+        warnings.warn(
+            "accelerate launch was asked for several processes and has started one, which takes "
+            "all steps alone: add --multi_gpu, or launch by torchrun --nproc-per-node",
+            stacklevel=2,
+        )
 
 
 @contextmanager
