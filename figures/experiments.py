@@ -271,7 +271,9 @@ def experiments() -> dict[str, Experiment]:
     for run in (controls.controls, released.released):
         own = f"figures/{run.__name__}.py"
         found[run.__name__] = Experiment(lambda key, run=run: run(), (*on_scenes, own))
-    found["shootout"] = Experiment(shootout.shootout, (*DIGITS, "figures/shootout.py"))
+    found["shootout"] = Experiment(
+        shootout.shootout, (*DIGITS, "figures/shootout.py", "figures/gates.py")
+    )
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")
