@@ -108,12 +108,12 @@ def trained(method: str, problem: Any, student: Any, seed: int) -> Any:
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, int]]:
-    """Rows that score networks see inside."""
+def counted(*kinds: type) -> Iterator[dict[str, int]]:
+    """Rows that networks of these kinds see inside."""
     found = {"rows": 0}
 
     def hook(module: Any, given: Any) -> None:
-        if isinstance(module, ul.ScoreNetwork):
+        if isinstance(module, kinds):
             found["rows"] += len(given[0])
 
     handle = register_module_forward_pre_hook(hook)
@@ -151,7 +151,7 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
     asked = on_grid(task, kind, relative=level).thresholds
     problem = KINDS[kind](q.diffused(), [one.diffused() for one in forgotten], thresholds=asked)
     start = time.process_time()
-    with counted() as seen:
+    with counted(ul.ScoreNetwork) as seen:
         run = trained(method, problem, student, seed)
     seconds = round(time.process_time() - start, 1)
     fresh = problem.evaluate(run.student, seed=7000 + seed)
