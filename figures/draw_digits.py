@@ -128,7 +128,7 @@ def reconstructions(result: Result, path: Path) -> Result:
         for ax, name in zip(axes[0], [*columns, "a draw", "a draw"], strict=True):
             ax.set_title(name, fontsize="small")
         figure.savefig(path)
-    return {"shown": f"threshold {level:.0f} nats, seed {seed}"}
+    return {"shown": f"{kind} {level:g}, seed {seed}"}
 
 
 def methods(result: Result) -> tuple[list[str], Result]:
