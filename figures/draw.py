@@ -257,6 +257,7 @@ DRAWINGS = (
     horses,
     shootout,
 )
+SHOOTOUTS = ("shootout", "shootout_images")
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
 
@@ -283,7 +284,7 @@ def main() -> None:
     for file, title, names, write in (
         ("digits", "Forgetting a class of digits: all methods", TASKS, table),
         ("horses", "Keep the cowboy, unlearn the horse: all methods", ("horses",), horses_table),
-        ("shootout", "Asked for a threshold: all methods", ("shootout",), shootout_table),
+        ("shootout", "Asked for a threshold: all methods", SHOOTOUTS, shootout_table),
     ):
         paths = [RESULTS / f"{name}.json" for name in names]
         found = [json.loads(path.read_text())["result"] for path in paths if path.exists()]

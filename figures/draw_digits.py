@@ -17,7 +17,12 @@ TASKS = {
     "conditional": "Asked for a 4, draw any other digit (conditional model)",
     "unconditional": "Draw no 4 any more (unconditional model)",
 }
-COLORS = {"constrained": "#0072B2", "equal weights": "#D55E00"}
+COLORS = {
+    "constrained": "#0072B2",
+    "at most": "#0072B2",
+    "nats": "#E69F00",
+    "equal weights": "#D55E00",
+}
 
 
 def curve(result: Result, kind: str) -> tuple[list[float], np.ndarray, np.ndarray]:
@@ -36,30 +41,24 @@ def curve(result: Result, kind: str) -> tuple[list[float], np.ndarray, np.ndarra
     return sorted(levels), table.mean(1), table.std(1, ddof=1) / table.shape[1] ** 0.5
 
 
-def levels_of(result: Result) -> list[float]:
-    """The thresholds of the constrained runs."""
-    return curve(result, "constrained")[0]
+KINDS = {
+    "at most": ("D", "a share may come back"),
+    "nats": ("o", "thresholds in nats, D.2"),
+    "equal weights": ("s", "equal weights, D.2"),
+}
 
 
 def data_unlearning(result: Result, path: Path) -> Result:
-    """How often the worst image comes back, against kernel distance: dual updates or one weight."""
+    """How often the worst image comes back, against kernel distance; and what was asked for."""
     names = ["level", "worst share", "±", "kernel distance", "±", "worst similarity", "λ"]
     numbers: Result = {"columns": names}
     with plot.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7))
-        for kind, marker in (("constrained", "o"), ("equal weights", "s")):
+        for kind, (marker, label) in KINDS.items():
             levels, mean, error = curve(result, kind)
-            axes[0].errorbar(
-                mean[:, 0],
-                mean[:, 1],
-                xerr=error[:, 0],
-                yerr=error[:, 1],
-                fmt=marker + "-",
-                ms=4.5,
-                capsize=2,
-                color=COLORS[kind],
-                label=kind,
-            )
+            x, y, x_error, y_error = mean[:, 0], mean[:, 1], error[:, 0], error[:, 1]
+            how: dict[str, Any] = {"fmt": marker + "-", "ms": 4.5, "capsize": 2}
+            axes[0].errorbar(x, y, y_error, x_error, color=COLORS[kind], label=label, **how)
             numbers[kind] = [
                 [
                     level,
@@ -68,20 +67,11 @@ def data_unlearning(result: Result, path: Path) -> Result:
                 ]
                 for level, m, e in zip(levels, mean, error, strict=True)
             ]
-            if kind == "constrained":
-                for j, times in enumerate(result["planted"]):
-                    axes[1].plot(
-                        levels, mean[:, 3 + j], "o-", ms=4.5, label=f"repeated {times} times"
-                    )
         untouched = result["pretrained"]
-        axes[0].plot(max(untouched["share"]), untouched["kernel distance"], "k*", ms=9)
-        axes[0].annotate(
-            "pretrained",
-            (max(untouched["share"]), untouched["kernel distance"]),
-            xytext=(-8, 8),
-            textcoords="offset points",
-            ha="right",
-        )
+        worst = max(untouched["share"]), untouched["kernel distance"]
+        axes[0].plot(*worst, "k*", ms=9)
+        where = {"xytext": (-8, 8), "textcoords": "offset points", "ha": "right"}
+        axes[0].annotate("pretrained", worst, **where)
         share = max(result["never planted"]["share"])
         axes[0].axvline(share, color="0.6", lw=0.8, ls=":")
         axes[0].text(share, 0.45, " never planted", color="0.4", fontsize="small")
@@ -89,20 +79,30 @@ def data_unlearning(result: Result, path: Path) -> Result:
             xlabel="share of noised copies that come back, worst image",
             ylabel="kernel distance to held-out digits",
         )
-        axes[0].legend()
+        axes[0].legend(fontsize="small")
+        kept = _kept(result)
+        for j, times in enumerate(result["planted"]):
+            offset = 0.004 * (j - 1)
+            axes[1].plot(kept[:, 0] + offset, kept[:, 1 + j], "o", ms=4.5, label=f"{times} times")
+        asked = np.unique(kept[:, 0])
+        axes[1].plot(asked, asked, color="0.4", lw=1, ls=":")
         axes[1].set(
-            xlabel="threshold on KL(image‖p) (nats)",
-            ylabel="multiplier λ at the end",
-            xscale="log",
+            xlabel="share that may come back",
+            ylabel="share that comes back, fresh noise",
             ylim=(0, None),
         )
-        axes[1].set_xticks(levels_of(result), [f"{level:.0f}" for level in levels_of(result)])
-        axes[1].minorticks_off()
-        axes[1].legend()
+        axes[1].legend(title="repeated")
         figure.savefig(path)
+    numbers["asked, and on fresh noise"] = kept.round(4).tolist()
     for name in ("pretrained", "never planted"):
         numbers[name] = {key: value for key, value in result[name].items() if key != "back"}
     return numbers
+
+
+def _kept(result: Result) -> np.ndarray:
+    """Rows (share asked for, share of each image on fresh noise) of the runs that asked for one."""
+    runs = [run for label, run in result["runs"].items() if label.startswith("at most")]
+    return np.array([[run["thresholds"][0], *(share for share, _ in run["fresh"])] for run in runs])
 
 
 def reconstructions(result: Result, path: Path) -> Result:
@@ -112,7 +112,7 @@ def reconstructions(result: Result, path: Path) -> Result:
     columns = {
         "image": result["images"],
         "pretrained": result["pretrained"]["back"],
-        "constrained": shown["back"],
+        "left out": shown["back"],
         "never planted": result["never planted"]["back"],
     }
     with plot.style():
@@ -128,7 +128,7 @@ def reconstructions(result: Result, path: Path) -> Result:
         for ax, name in zip(axes[0], [*columns, "a draw", "a draw"], strict=True):
             ax.set_title(name, fontsize="small")
         figure.savefig(path)
-    return {"shown": f"threshold {level:.0f} nats, seed {seed}"}
+    return {"shown": f"{kind} {level:g}, seed {seed}"}
 
 
 def methods(result: Result) -> tuple[list[str], Result]:

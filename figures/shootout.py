@@ -13,6 +13,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import unlearnlab as ul
+from figures import gates
 from figures.digits import run_all
 from unlearnlab import baselines
 
@@ -57,6 +58,12 @@ ONE = {
     "three modes": {"RU": (1.3,), "FU": (1.3,), "LU": (0.3,)},
     "the plane": {"RU": (1.5,), "FU": (1.5,), "LU": (0.3,)},
 }
+GATES = {
+    "gate": "gate",
+    "gate, particles": gates.WithParticles,
+    "gate, chord": gates.Chord,
+    "gate, learned": gates.Learned,
+}
 SMALL = {"batch": 256, "lr": 1e-3}
 CHAINS = {"batch": 128, "lr": 1e-3}
 CELLS = {1: 48, 2: 12}  # of a histogram, along each axis
@@ -80,9 +87,13 @@ def trained(method: str, problem: Any, student: Any, seed: int) -> Any:
     """The run of a method."""
     how: dict[str, Any] = {"seed": seed, "progress": False}
     match method:
-        case "gate":
-            how |= {"chains": 1024, "steps": 2500}
-            return ul.finetune(problem, student, method="gate", **how, **SMALL)
+        case "gate" | "gate, particles" | "gate, chord" | "gate, learned":
+            how |= {"chains": 1024, "steps": 2500, "method": GATES[method]}
+            return ul.finetune(problem, student, **how, **SMALL)
+        case "gate, then log-variance":
+            first = trained("gate", problem, student, seed)
+            how |= {"method": "log-variance", "multipliers": first.multipliers}
+            return ul.finetune(problem, first.student, **how, **CHAINS)
         case "log-variance":
             return ul.finetune(problem, student, method="log-variance", **how, **CHAINS)
         case "primal-dual":
@@ -97,12 +108,12 @@ def trained(method: str, problem: Any, student: Any, seed: int) -> Any:
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, int]]:
-    """Rows that score networks see inside."""
+def counted(*kinds: type) -> Iterator[dict[str, int]]:
+    """Rows that networks of these kinds see inside."""
     found = {"rows": 0}
 
     def hook(module: Any, given: Any) -> None:
-        if isinstance(module, ul.ScoreNetwork):
+        if isinstance(module, kinds):
             found["rows"] += len(given[0])
 
     handle = register_module_forward_pre_hook(hook)
@@ -139,10 +150,10 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
     q, forgotten, _ = TASKS[task]
     asked = on_grid(task, kind, relative=level).thresholds
     problem = KINDS[kind](q.diffused(), [one.diffused() for one in forgotten], thresholds=asked)
-    start = time.perf_counter()
-    with counted() as seen:
+    start = time.process_time()
+    with counted(ul.ScoreNetwork) as seen:
         run = trained(method, problem, student, seed)
-    seconds = round(time.perf_counter() - start, 1)
+    seconds = round(time.process_time() - start, 1)
     fresh = problem.evaluate(run.student, seed=7000 + seed)
     best = ul.solve(on_grid(task, kind, thresholds=fresh.constraints)).objective
     return {
@@ -163,9 +174,11 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
 
 
 def shootout(key: str) -> dict[str, Any]:
-    """The gate at all thresholds, the others at one for each problem."""
-    swept = {"gate": ASKED}
-    swept |= dict.fromkeys(("log-variance", "primal-dual", "tilt", "ESD"), ONE)
+    """Gate and log-variance at all thresholds, the others at one for each problem."""
+    swept = {"gate": ASKED, "log-variance": ASKED}
+    swept |= dict.fromkeys(("primal-dual", "tilt", "ESD", "gate, then log-variance"), ONE)
+    swept |= dict.fromkeys(("gate, particles", "gate, learned"), ONE)
+    swept["gate, chord"] = {task: {"LU": kinds["LU"]} for task, kinds in ONE.items()}
     jobs = {
         f"{task}, {kind} {level:g}, {method}, seed {seed}": partial(
             one_run, task, method, kind, level, seed

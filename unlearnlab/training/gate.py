@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import identity
 from ..diffusion.gates import GatedModel
 from ..diffusion.schedule import whole
+from ..errors import Array
 from ..problems import Problem
 from .draws import Draws
 from .objective import Lagrangian
@@ -54,6 +55,7 @@ class Gate(Lagrangian):
     Options = Options
     adapts = enforces = promises = True
     reads_forget = False
+    particles = False  # of the first round's chains: what they mend, the student loses again
     steps = 1000
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
@@ -70,18 +72,22 @@ class Gate(Lagrangian):
         seeds = [int(g.initial_seed()) % (1 << 31) for g in draws.generators]
         first = draws.key[0] == 0
         movers = [student] if self.members == 1 else student.unstack()
+        rows = multipliers.cpu().double().numpy()
         parts = [
-            self._walk(GatedModel(self.problem, row), seed, None if first else mover)
-            for row, seed, mover in zip(
-                multipliers.cpu().double().numpy(), seeds, movers, strict=True
-            )
+            self._walk(self.target(row, seed), seed, None if first else mover)
+            for row, seed, mover in zip(rows, seeds, movers, strict=True)
         ]
         self.stored = Stored(*(torch.stack(part) for part in zip(*parts, strict=True)))
+
+    def target(self, multipliers: Array, seed: int) -> GatedModel:
+        """What a round stores the predictions of; a subclass may have another gate."""
+        return GatedModel(self.problem, multipliers)
 
     def _walk(self, gated: GatedModel, seed: int, by: Any) -> Stored:
         """The points of one chain, all steps in one row, and what the gates say there."""
         o = self.options
-        walk = gated.walk(o.chains, steps=o.chain_steps, particles=False, seed=seed, by=by)
+        mended = self.particles and by is None
+        walk = gated.walk(o.chains, steps=o.chain_steps, particles=mended, seed=seed, by=by)
         points = [(one.x_t, torch.tensor(one.step.t), one.prediction) for one in walk]
         x_t, t, goal = zip(*points, strict=True)
         times = torch.stack(t).to(self.like.device).repeat_interleave(o.chains)
