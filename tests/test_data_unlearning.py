@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -91,8 +92,6 @@ def test_models_on_disk_are_diffusers(folder, tmp_path):
 
 
 def test_folders_without_safetensors_are_refused(folder, tmp_path):
-    from shutil import copytree
-
     copytree(folder / "model", tmp_path / "model")
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
@@ -129,6 +128,27 @@ def test_from_the_command_line(folder, tmp_path, capsys):
         main(arguments(folder, out))
     main(arguments(folder, out, "--resume"))  # finished: nothing is trained again
     assert json.loads((out / "report.json").read_text()) == report
+
+
+def test_a_run_is_continued_where_all_of_it_was_moved(folder, tmp_path):
+    """Model, images and the run's folder: what counts is in them, not where they lie."""
+
+    def run(root, resume):
+        model = ul.DDPM.from_pretrained(root / "model")
+        images = ImageFolder(root / "images", SHAPE)
+        forget = [read_image(root / "images" / "00.png", SHAPE)]
+        how = {"steps": 2, "batch": 2, "folder": root / "run", "resume": resume}
+        return unlearn_images(model, images, forget, thresholds=10.0, progress=False, **how)
+
+    copytree(folder, tmp_path / "first")
+    run(tmp_path / "first", False)
+    (tmp_path / "then").mkdir()
+    moved = (tmp_path / "first").rename(tmp_path / "then" / "second")
+    run(moved, True)
+    config = moved / "model" / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace("0.02", "0.03"))
+    with pytest.raises(ValueError, match=r"of another run: .*its retained schedule"):
+        run(moved, True)
 
 
 def test_a_share_is_asked_for_on_the_command_line(folder, tmp_path):

@@ -155,6 +155,25 @@ def test_networks_inside_functions_count():
     assert content(scored(dropping[0])) != content(scored(dropping[1]))
 
 
+def test_a_function_of_a_pipeline_is_told_by_its_weights():
+    sd = ul.TextToImage.from_pretrained("tiny")
+
+    def shown(latents):
+        return sd.decode(latents)
+
+    first = content(shown)
+    with torch.no_grad():
+        next(sd.pipeline.vae.decoder.parameters()).add_(1e-3)
+    where = [one[0] for one in differences(first, content(shown))]
+    assert where == ["closes over sd vae weights"]
+
+
+def test_what_holds_itself_is_read_once():
+    ring = [1, {"two": 2}]
+    ring.append(ring)
+    assert content(ring) == [1, {"two": 2}, "itself"]
+
+
 def test_what_cannot_be_read_is_said():
     generator = np.random.default_rng(0)
     with pytest.warns(UserWarning, match="holds cannot be read.*ul.Function"):

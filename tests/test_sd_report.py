@@ -79,6 +79,7 @@ def test_a_report_that_fails_costs_the_report_alone(model, tmp_path, monkeypatch
         "grids",
         "lora",
         "run.safetensors",
+        "run.safetensors.previous",
     ]
     monkeypatch.setattr(report, "drawn", drawn)
     main([*run, "--resume"])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of things that it cannot read
-_READING: ContextVar[frozenset[CodeType]] = ContextVar("_READING", default=frozenset())
+_INSIDE: ContextVar[frozenset[int]] = ContextVar("_INSIDE", default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,26 @@ class Options:
         return {one.name: content(getattr(self, one.name)) for one in fields(self)}
 
 
-@singledispatch
 def content(value: Any) -> Any:
-    """`value` in a form that JSON can compare; rungs register their own kinds, such as tensors.
+    """`value` in a form that JSON can compare; of what holds itself, once.
 
-    Of an object what it holds, of a callable what it does besides. Where neither can be read, as of
-    one that a library made in C, a warning says so.
+    Rungs register their own kinds with `contents`, such as tensors.
+    """
+    inside = _INSIDE.get()
+    if id(value) in inside:
+        return "itself"
+    token = _INSIDE.set(inside | {id(value)})
+    try:
+        return contents(value)
+    finally:
+        _INSIDE.reset(token)
+
+
+@singledispatch
+def contents(value: Any) -> Any:
+    """What is in a value, by its kind: of an object what it holds, of a callable what it does.
+
+    Where neither can be read, as of one that a library made in C, a warning says so.
     """
     if isinstance(value, type) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
         return {value.__qualname__: content(getattr(value, "__wrapped__", None))}
@@ -63,22 +77,22 @@ def attributes(value: Any) -> dict[str, Any]:
     }
 
 
-@content.register(type(None))
-@content.register(bool)
-@content.register(int)
-@content.register(float)
-@content.register(str)
+@contents.register(type(None))
+@contents.register(bool)
+@contents.register(int)
+@contents.register(float)
+@contents.register(str)
 def _(value: Any) -> Any:
     return value
 
 
-@content.register(list)
-@content.register(tuple)
+@contents.register(list)
+@contents.register(tuple)
 def _(value: Any) -> list[Any]:
     return [content(item) for item in value]
 
 
-@content.register(dict)
+@contents.register(dict)
 def _(value: dict[Any, Any]) -> Any:
     named = {str(key): content(item) for key, item in value.items()}
     if len(named) == len(value):
@@ -86,12 +100,12 @@ def _(value: dict[Any, Any]) -> Any:
     return [[repr(key), content(item)] for key, item in value.items()]  # 1 and "1"
 
 
-@content.register(bytes)
+@contents.register(bytes)
 def _(value: bytes) -> str:
     return sha256(value).hexdigest()
 
 
-@content.register(np.ndarray)
+@contents.register(np.ndarray)
 def _(value: Any) -> Any:
     if value.dtype.hasobject:
         return content(value.tolist())
@@ -103,17 +117,17 @@ def array_told(kind: Any, shape: Sequence[int], numbers: bytes) -> str:
     return f"{kind} {list(shape)} {sha256(numbers).hexdigest()}"
 
 
-@content.register(partial)
+@contents.register(partial)
 def _(value: Any) -> list[Any]:
     return [content(value.func), content(value.args), content(value.keywords)]
 
 
-@content.register(MethodType)
+@contents.register(MethodType)
 def _(value: MethodType) -> list[Any]:
     return [content(value.__func__), content(value.__self__)]
 
 
-@content.register(BuiltinFunctionType)
+@contents.register(BuiltinFunctionType)
 def _(value: BuiltinFunctionType) -> Any:
     owner = value.__self__
     if owner is None or isinstance(owner, ModuleType | type):
@@ -121,7 +135,7 @@ def _(value: BuiltinFunctionType) -> Any:
     return {value.__qualname__: content(owner)}
 
 
-@content.register(FunctionType)
+@contents.register(FunctionType)
 def _(value: FunctionType) -> Any:
     """Name, source, defaults and what it closes over: `lambda x: x > c` is another for another c.
 
@@ -153,22 +167,15 @@ def _closure(function: FunctionType) -> dict[str, Any]:
 
 
 def _globals(function: FunctionType) -> dict[str, Any]:
-    """What a function reads of its module; nothing of functions that are being read already."""
-    reading = _READING.get()
-    if function.__code__ in reading:
-        return {}
-    token = _READING.set(reading | {function.__code__})
-    try:
-        there, found = function.__globals__, {}
-        for name in sorted(_names(function.__code__) & there.keys()):
-            item = there[name]
-            if isinstance(item, FunctionType) and item.__globals__ is not there:
-                found[name] = f"{item.__module__}.{item.__qualname__}"  # a library's
-            elif not isinstance(item, ModuleType | type):
-                found[name] = content(item)
-        return found
-    finally:
-        _READING.reset(token)
+    """What a function reads of its module."""
+    there, found = function.__globals__, {}
+    for name in sorted(_names(function.__code__) & there.keys()):
+        item = there[name]
+        if isinstance(item, FunctionType) and item.__globals__ is not there:
+            found[name] = f"{item.__module__}.{item.__qualname__}"  # a library's
+        elif not isinstance(item, ModuleType | type):
+            found[name] = content(item)
+    return found
 
 
 def _names(code: CodeType) -> set[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .files import write_whole
-from .identity import content
+from .identity import content, contents
 from .pictures import Shown, background_colour, shown, without_warnings
 from .training.retained import digests
 
@@ -138,7 +138,7 @@ class ImageFolder:
         return f"ImageFolder({len(self)} images of {size})"
 
 
-@content.register
+@contents.register
 def _(value: ImageFolder) -> list[Any]:
     """The images as they are read, wherever they lie."""
     return [list(value.shape), content(b"".join(value.digests))]

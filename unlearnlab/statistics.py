@@ -15,7 +15,7 @@ import numpy as np
 
 from .blocks import map_blocks
 from .errors import Array, finite_vector
-from .identity import content
+from .identity import content, contents
 from .ratios import LogRatios, measured
 
 LARGEST_LOG = 345.0  # e^345 squared is still a double: a Hessian of statistics exists
@@ -160,18 +160,10 @@ class Function(Statistic):
         """The key, or the function's name and contents."""
         if isinstance(self.key, Known):
             return self.key.identity
-        if self.key is not None:
-            return ["key", content(self.key)]
-        try:
-            return content(self.function)
-        except RecursionError:
-            raise ValueError(
-                f"{self.name} holds something that refers to itself, so that it cannot be told "
-                "from other functions: give ul.Function(f, key=...)"
-            ) from None
+        return content(self.function) if self.key is None else ["key", content(self.key)]
 
 
-@content.register
+@contents.register
 def _(value: Function) -> Any:
     return value.identity()
 

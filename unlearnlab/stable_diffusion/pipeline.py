@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.schedule import Schedule
+from ..identity import content, contents
 from .loading import PARTS, read_pipeline, require_kind, require_network
 from .lora import LoRA
 from .prompt import Prompt
@@ -194,6 +195,14 @@ class TextToImage:
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))
         return f"TextToImage({self.name!r}, latents {size})"
+
+
+@contents.register
+def _(value: TextToImage) -> dict[str, Any]:
+    """The weights of its networks, where a function of a user's reads them."""
+    parts = ("unet", "vae", "text_encoder")
+    told: dict[str, Any] = {part: content(getattr(value.pipeline, part)) for part in parts}
+    return told | {"schedule": content(value.schedule)}
 
 
 def mean_latents(vae: Any, images: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def _problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
     for one in problems:
         require_problem(one)
         require_family(one.retain, one.compared)
-        same = (
+        same = one is problems[0] or (
             type(one) is type(problems[0])
             and one.retain is problems[0].retain
             and one.compared == problems[0].compared

@@ -11,26 +11,28 @@ from torch import Tensor, nn
 
 from ..diffusion.model import DiffusionModel
 from ..diffusion.schedule import Schedule
-from ..identity import array_told, attributes, content
+from ..identity import array_told, attributes, content, contents
 from ..problems import Problem
 from .checkpoint import raw
 from .multipliers import Multipliers
 from .settings import Settings
 
 
-@content.register(Tensor)
+@contents.register(Tensor)
 def _(value: Tensor) -> str:
     return array_told(value.dtype, value.shape, raw(value))
 
 
-@content.register(Schedule)
+@contents.register(Schedule)
 def _(value: Schedule) -> list[Any]:
     return [content(value.betas), value.spacing, value.steps_offset, value.ends_at]
 
 
-@content.register(nn.Module)
+@contents.register(nn.Module)
 def _(value: nn.Module) -> dict[str, Any]:
     held = {name: item for name, item in attributes(value).items() if name not in MODULE}
+    if type(value).__module__.partition(".")[0] in LIBRARIES:
+        held = {}  # said by its layers; the rest is where it came from
     return {
         "kind": type(value).__qualname__,
         "layers": content(nn.Module.__repr__(value)),
@@ -39,7 +41,7 @@ def _(value: nn.Module) -> dict[str, Any]:
     }
 
 
-@content.register(DiffusionModel)
+@contents.register(DiffusionModel)
 def _(value: DiffusionModel) -> dict[str, Any]:
     """What it holds; a network that others may share is told apart, once (`weights_of`)."""
     told = {name: content(item) for name, item in value.told().items() if name not in MODULE}
@@ -47,6 +49,7 @@ def _(value: DiffusionModel) -> dict[str, Any]:
     return {"kind": type(value).__qualname__} | told | own
 
 
+LIBRARIES = {"torch", "diffusers", "transformers", "peft"}
 MODULE = frozenset(vars(nn.Module()))  # what torch keeps in every module
 
 
