@@ -257,7 +257,7 @@ DRAWINGS = (
     horses,
     shootout,
 )
-SHOOTOUTS = ("shootout", "shootout_images")
+SHOOTOUTS = ("shootout", "shootout_horse")
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
 

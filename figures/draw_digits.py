@@ -91,6 +91,7 @@ def data_unlearning(result: Result, path: Path) -> Result:
             ylabel="share that comes back, fresh noise",
             ylim=(0, None),
         )
+        axes[1].set_xticks(asked)
         axes[1].legend(title="repeated")
         figure.savefig(path)
     numbers["asked, and on fresh noise"] = kept.round(4).tolist()
