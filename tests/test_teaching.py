@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,6 +287,29 @@ def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
     assert not wrong[0] and "asked: 0.02 of each" in wrong[1]
     assert "no dictionary of" in one.verdict({"multipliers": [0.75]}, given)[1]
     assert "256 at most" in one.verdict({"batch": 100_000}, given)[1]
+
+
+def test_a_baseline_is_judged_by_what_its_student_draws(monkeypatch):
+    """In the place of a trained student the model without a label draws few fours, class 4 all."""
+    from unlearnlab.training.denoising import DataObjective
+
+    class Own(DataObjective):
+        def losses(self, student, multipliers, draws):
+            yield self.errors(student, draws)[:, 0].mean(1)
+
+    model, verdicts = ul.digits.load_model("conditional"), []
+    for label in (None, 4):
+        student = SimpleNamespace(student=model.labelled(label))
+        monkeypatch.setattr(
+            sys.modules["unlearnlab.training.finetune"],
+            "finetune",
+            lambda *given, student=student, **options: student,
+        )
+        verdicts.append(EXERCISES["11.4"].verdict(Own, {}))
+    assert verdicts[0][0] and "digits without fours have 0 %" in verdicts[0][1]
+    assert not verdicts[1][0] and "99 % of its draws at label 4 are fours" in verdicts[1][1]
+    for other in (3, int, ul.baselines.Naive):
+        assert "which is no class of yours" in EXERCISES["11.4"].verdict(other, {})[1]
 
 
 def test_everything_public_is_there():
