@@ -290,24 +290,21 @@ def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
 
 
 def test_a_baseline_is_judged_by_what_its_student_draws(monkeypatch):
-    """In the place of a trained student the model without a label draws few fours, class 4 all."""
+    """Here the student draws data: digits of all classes but the fours, or fours alone."""
     from unlearnlab.training.denoising import DataObjective
 
     class Own(DataObjective):
         def losses(self, student, multipliers, draws):
             yield self.errors(student, draws)[:, 0].mean(1)
 
-    model, verdicts = ul.digits.load_model("conditional"), []
-    for label in (None, 4):
-        student = SimpleNamespace(student=model.labelled(label))
-        monkeypatch.setattr(
-            sys.modules["unlearnlab.training.finetune"],
-            "finetune",
-            lambda *given, student=student, **options: student,
-        )
+    module, verdicts = sys.modules["unlearnlab.training.finetune"], []
+    for images in (ul.digits.data().without(4).images, ul.digits.data().of(4).images):
+        student = SimpleNamespace(sample=lambda count, images=images, **how: images[:count])
+        run = SimpleNamespace(student=student)
+        monkeypatch.setattr(module, "finetune", lambda *given, run=run, **options: run)
         verdicts.append(EXERCISES["11.4"].verdict(Own, {}))
     assert verdicts[0][0] and "digits without fours have 0 %" in verdicts[0][1]
-    assert not verdicts[1][0] and "99 % of its draws at label 4 are fours" in verdicts[1][1]
+    assert not verdicts[1][0] and "00 % of its draws at label 4 are fours" in verdicts[1][1]
     for other in (3, int, ul.baselines.Naive):
         assert "which is no class of yours" in EXERCISES["11.4"].verdict(other, {})[1]
 
