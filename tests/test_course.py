@@ -212,7 +212,7 @@ def test_nbgrader_gives_points_to_right_answers_alone(grader, tmp_path):
         for output in cell.outputs
     ]
     assert re.match(
-        r"Not yet: .* off in 3 of 3 entries. \(Your numbers: .*\) Hint 1 of 3: ", said[0]
+        r"Not yet: .* off in 3 of 3 entries. \(Your numbers: width = .*\) Hint 1 of 3: ", said[0]
     )
     assert said[1].startswith("Right, because ")
     assert said[2].startswith("Not yet: your answer is -123.")

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import unlearnlab as ul
 from unlearnlab import teaching
 from unlearnlab.teaching import EXERCISES, MISSED, NotYet, check, numbers_of, student
 from unlearnlab.teaching.students import drawn, who
@@ -143,6 +146,21 @@ def test_names_are_one_line_of_text(name, folder):
     assert not (folder / "student.txt").exists()
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_file_is_named(monkeypatch):
+    monkeypatch.chdir("/proc")
+    with pytest.raises(ValueError, match="the folder of the notebooks '/proc' cannot be written"):
+        student("ada")
+
+
+def test_a_file_that_holds_no_name_is_named(folder):
+    (folder / "student.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"student\.txt holds no text: set the name again"):
+        check("01.1", 1)
+    student("ada")
+    assert who() == "ada"
+
+
 def test_when_nbgrader_grades_its_id_counts(folder, monkeypatch):
     student("somebody else")
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
@@ -198,8 +216,6 @@ def test_prices_and_shares_are_both_asked_for():
 
 
 def test_gaps_close_at_the_number_of_parts_that_the_formula_says():
-    import unlearnlab as ul
-
     atoms, atoms1 = ul.Discrete([0.300, 0.695, 0.005]), ul.Discrete([0.69, 0.30, 0.01])
     for given in EXERCISES["03.3"].variants:
         parts = EXERCISES["03.3"].expected(**given)
@@ -211,6 +227,57 @@ def test_gaps_close_at_the_number_of_parts_that_the_formula_says():
         assert gaps[1] < 1e-6 < gaps[0]
 
 
+def stored(exercise):
+    """The numbers of each variant, and what is stored as right."""
+    one = EXERCISES[exercise]
+    return [(*given.values(), one.expected(**given)) for given in one.variants]
+
+
+def test_virginicas_share_is_what_is_stored():
+    from scipy.stats import gaussian_kde
+    from sklearn.datasets import load_iris
+
+    iris = load_iris()
+    plane = ul.Grid(low=(-0.5, -0.6), high=(9.0, 3.8), cells=(160, 120))
+    estimates = [gaussian_kde(iris.data[iris.target == kind, 2:].T) for kind in range(3)]
+    heights = [
+        np.exp(plane.density(lambda z, e=e: np.log(e(z.T) + 1e-12)).log_density) for e in estimates
+    ]
+    flowers = plane.density(np.log(np.mean(heights, axis=0)))
+    versicolor, there = plane.density(np.log(heights[1])), np.argmax(heights, axis=0) == 2
+    for relative, right in stored("01.3"):
+        model = ul.solve(ul.Likelihood(flowers, [versicolor], relative=relative)).model
+        shares = [p.probabilities[there].sum() for p in (model, flowers)]
+        assert shares[0] / shares[1] == pytest.approx(right, abs=1e-5)
+
+
+def test_composed_paths_depart_by_what_is_stored():
+    grid = ul.Grid(low=-5.0, high=5.0, cells=64)
+    chain = ul.NoisingChain(grid, signal=(0.9, 0.8))
+    q = ul.GaussianMixture([0.4, 0.35, 0.25], means=[-2.5, 0, 2.5], stds=[0.6] * 3).on(grid)
+    paths = [chain.paths(p) for p in (q, ul.GaussianMixture([1.0], [0], [0.6]).on(grid))]
+    ends = [chain.marginal(p, 2) for p in paths]
+    for relative, right in stored("05.2"):
+        solution = ul.solve(ul.ReverseKL(paths[0], paths[1:], relative=relative))
+        composed = ul.ReverseKL(ends[0], ends[1:], relative=1.0).target(solution.multipliers)
+        assert ul.kl(chain.marginal(solution.model, 2), composed) == pytest.approx(right, abs=1e-6)
+    for relative, right in stored("05.3"):
+        whole = ul.solve(ul.Likelihood(paths[0], paths[1:], relative=relative))
+        assert chain.departure(whole.model) == pytest.approx(right, abs=1e-6)
+
+
+def test_modes_melt_into_one_hill_where_it_is_stored():
+    from unlearnlab.teaching.noise import noised
+
+    for std, right in stored("06.1"):
+        mix = ul.GaussianMixture([0.2, 0.5, 0.3], means=[-3, 0, 3], stds=[std] * 3)
+        hills = []
+        for t in (right - 1, right):
+            d = noised(mix, t).log_density
+            hills.append(((d[1:-1] > d[:-2]) & (d[1:-1] > d[2:])).sum())
+        assert hills[0] > hills[1] == 1
+
+
 def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
     one = EXERCISES["09.4"]
     given = one.variants[0]
@@ -220,6 +287,26 @@ def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
     assert not wrong[0] and "asked: 0.02 of each" in wrong[1]
     assert "no dictionary of" in one.verdict({"multipliers": [0.75]}, given)[1]
     assert "256 at most" in one.verdict({"batch": 100_000}, given)[1]
+
+
+def test_a_baseline_is_judged_by_what_its_student_draws(monkeypatch):
+    """Here the student draws data: digits of all classes but the fours, or fours alone."""
+    from unlearnlab.training.denoising import DataObjective
+
+    class Own(DataObjective):
+        def losses(self, student, multipliers, draws):
+            yield self.errors(student, draws)[:, 0].mean(1)
+
+    module, verdicts = sys.modules["unlearnlab.training.finetune"], []
+    for images in (ul.digits.data().without(4).images, ul.digits.data().of(4).images):
+        student = SimpleNamespace(sample=lambda count, images=images, **how: images[:count])
+        run = SimpleNamespace(student=student)
+        monkeypatch.setattr(module, "finetune", lambda *given, run=run, **options: run)
+        verdicts.append(EXERCISES["11.4"].verdict(Own, {}))
+    assert verdicts[0][0] and "digits without fours have 0 %" in verdicts[0][1]
+    assert not verdicts[1][0] and "00 % of its draws at label 4 are fours" in verdicts[1][1]
+    for other in (3, int, ul.baselines.Naive):
+        assert "which is no class of yours" in EXERCISES["11.4"].verdict(other, {})[1]
 
 
 def test_everything_public_is_there():

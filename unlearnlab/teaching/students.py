@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from ..files import write_whole
+from ..files import require_writable, write_whole
 
 T = TypeVar("T")
 FILE = "student.txt"
@@ -24,11 +24,11 @@ def student(name: str) -> None:
         name: one line of text.
 
     Raises:
-        ValueError: no name, or more than a line of it.
-        OSError: the folder cannot be written to.
+        ValueError: no name, or more than a line of it; or the folder cannot be written to.
     """
     if not isinstance(name, str) or len(name.split("\n")) != 1 or not name.strip():
         raise ValueError(f"name must be one line of text, such as 'ada'; got {name!r}")
+    require_writable("the folder of the notebooks", Path.cwd())
     write_whole(FILE, (name.strip() + "\n").encode())
     print(f"The numbers of the exercises are those of {who()}.")
 
@@ -38,11 +38,20 @@ def who() -> str:
 
     nbgrader runs a submission in COURSE/autograded/STUDENT/ASSIGNMENT, so what a student has
     written into a file of theirs does not count there.
+
+    Raises:
+        ValueError: student.txt holds no text.
     """
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         return Path.cwd().parent.name
     path = Path(FILE)
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not path.exists():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        message = f"{path.resolve()} holds no text: set the name again, student('ada')"
+        raise ValueError(message) from None
 
 
 def drawn(exercise: str, choices: Sequence[T], name: str) -> T:
