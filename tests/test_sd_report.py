@@ -164,8 +164,8 @@ def test_what_a_run_is_not_continued_with_is_said(model, tmp_path):
     path, out = config(tmp_path, model)
     main(["--config", str(path)])
     before = (out / "run.safetensors").read_bytes()
-    path.write_text(path.read_text().replace("steps: 4, lr", "steps: 8, lr"))
-    with pytest.raises(ValueError, match=r"settings is {'steps': 4}, here it is {'steps': 8}"):
+    path.write_text(path.read_text().replace("lr: 0.02", "lr: 0.03"))
+    with pytest.raises(ValueError, match=r"its settings lr is 0.02, here it is 0.03"):
         main(["--config", str(path), "--resume"])
     assert (out / "run.safetensors").read_bytes() == before
 
@@ -178,6 +178,6 @@ def test_a_run_is_not_continued_on_other_weights_of_the_same_name(tmp_path):
     other = untrained()
     other.unet.conv_in.weight.data[0, 0, 0, 0] += 1e-3
     other.save_pretrained(tmp_path / "pipeline")
-    with pytest.raises(ValueError, match="is of another run: its weights is"):
+    with pytest.raises(ValueError, match="is of another run: its networks is"):
         main(["--config", str(path), "--resume"])
     assert (out / "run.safetensors").read_bytes() == before
