@@ -51,7 +51,7 @@ RUNGS = {
     "reliability": Rung(
         reliability.MEASURES,
         (reliability.rows,),
-        (*EVERYTHING, "benchmarks/reliability.py"),
+        (*EVERYTHING, "benchmarks/reliability.py", "benchmarks/damages.py"),
         ("diffusers", "peft", "safetensors", "filelock"),
     ),
     "rung3": Rung(

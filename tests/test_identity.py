@@ -1,5 +1,6 @@
 """What a run is: its models, data and functions by what they hold, not by what they are called."""
 
+import json
 import warnings
 
 import numpy as np
@@ -166,6 +167,29 @@ def test_a_function_of_a_pipeline_is_told_by_its_weights():
         next(sd.pipeline.vae.decoder.parameters()).add_(1e-3)
     where = [one[0] for one in differences(first, content(shown))]
     assert where == ["closes over sd vae weights"]
+
+
+def test_models_of_all_kinds_are_told_and_told_apart():
+    """Every kind is read without a warning, ready for JSON, and its numbers count."""
+
+    def made(by):
+        q, q1 = gaussian(0.0), gaussian(1.0 + by)
+        problem = ul.ReverseKL(q, [q1], thresholds=[2.0])
+        points = torch.tensor([[0.0], [by]])
+        return [
+            q1,
+            ul.wrap(lambda x_t, t: (1 + by) * x_t, q.schedule, 1),
+            ul.ComposedModel(q, [q1], [0.5]),
+            ul.DataSet(points, q.schedule),
+            ul.PointMass(points[1], q.schedule),
+            problem.gated([0.5]),
+            problem,
+            {"of": frozenset(["b", "a", str(by)])},
+        ]
+
+    for one, again, other in zip(made(0.0), made(0.0), made(0.5), strict=True):
+        told = [json.dumps(content(item), sort_keys=True) for item in (one, again, other)]
+        assert told[0] == told[1] != told[2], one
 
 
 def test_what_holds_itself_is_read_once():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import reliability
+from benchmarks import damages, reliability
 from benchmarks.run import stored
 from tools.provenance import ROOT
 
@@ -12,9 +12,9 @@ def test_struck_and_resumed_is_bit_identical():
     assert found["lost"] == 0 and found["equal"]
 
 
-@pytest.mark.parametrize("name", reliability.formats())
+@pytest.mark.parametrize("name", damages.formats())
 def test_no_damage_passes_in_silence(name):
-    found = reliability.damaged(reliability.formats()[name], 50)
+    found = damages.damaged(damages.formats()[name], 50)
     assert found["silent"] == found["raw"] == 0 and found["noticed"] > 35
 
 

@@ -133,13 +133,9 @@ def require_unchanged(folder: Path, *names: str) -> None:
         names: of the files; by default all that are listed.
 
     Raises:
-        ValueError: one is changed or missing; it is named.
+        ValueError: one is changed or missing, or the list is damaged; it is named.
     """
-    try:
-        known = _sums(folder)
-    except ValueError:
-        raise ValueError(f"{folder / SUMS} is damaged: write the folder again") from None
-    for name, listed in known.items():
+    for name, listed in _sums(folder).items():
         if names and name not in names:
             continue
         path = folder / name
@@ -154,10 +150,10 @@ def _sums(folder: Path) -> dict[str, str]:
     """The SHA-256 of files that a folder lists, where they are."""
     if not (folder / SUMS).exists():
         return {}
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     found = [LISTED.fullmatch(line) for line in lines]
     if not all(found):
-        raise ValueError(SUMS)
+        raise ValueError(f"{folder / SUMS} is damaged: remove it, and write the folder again")
     return {one["name"]: one["sum"] for one in found if one}
 
 

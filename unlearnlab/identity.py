@@ -92,6 +92,12 @@ def _(value: Any) -> list[Any]:
     return [content(item) for item in value]
 
 
+@contents.register(set)
+@contents.register(frozenset)
+def _(value: Any) -> list[str]:
+    return sorted(repr(content(item)) for item in value)  # of another order in another process
+
+
 @contents.register(dict)
 def _(value: dict[Any, Any]) -> Any:
     named = {str(key): content(item) for key, item in value.items()}
