@@ -2,6 +2,7 @@
 # make test       lint, types, tests, notebooks         make figures      redraw figures/ from them
 # make bench      the benchmark table                   make notebooks    run the tutorials again
 # make course     students' notebooks from tutorials/solutions/
+# make slides     build/slides/session.html, for the session of 90 minutes
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -13,7 +14,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -63,8 +64,11 @@ course: $(VENV)/ready
 	$(BIN)/python -m tools.course
 
 notebooks: $(VENV)/ready
-	$(NO_GPU) $(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/solutions/*.ipynb
+	$(NO_GPU) $(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/solutions/*.ipynb tutorials/kit/*.ipynb
 	$(BIN)/python -m tools.course
+
+slides: $(VENV)/ready
+	$(BIN)/python -m tools.slides
 
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

@@ -72,13 +72,15 @@ def student(notebook: NotebookNode, config: Config) -> NotebookNode:
 
 
 def course(folder: Path) -> dict[Path, str]:
-    """What each notebook of the folder should say: sources tidied, students' ones built."""
+    """What each notebook of the folder should say: sources and slides tidied, lessons built."""
     config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
     texts = {}
     for source in sorted((folder / "solutions").glob("*.ipynb")):
         notebook = tidy(nbformat.read(source, as_version=4))
         texts[source] = nbformat.writes(notebook) + "\n"
         texts[folder / source.name] = nbformat.writes(student(notebook, config)) + "\n"
+    for source in sorted((folder / "kit").glob("*.ipynb")):
+        texts[source] = nbformat.writes(tidy(nbformat.read(source, as_version=4))) + "\n"
     return texts
 
 
