@@ -20,6 +20,14 @@ RU = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
 HOW = {"steps": 30, "batch": 8, "evaluate": False, "save_every": 100, "progress": False}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGINT as a terminal has it: jobs that a shell starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def strike(number, at=3, times=1):
     """A watch that sends the process a signal after a round."""
 
