@@ -219,7 +219,7 @@ SEEDS = {
     "controls": "100, 101 for the chains",
     "released": "0 for the pictures, 1 for the noise, 5 for Lemma 2",
     "shootout": "0, 1, 2 for the students",
-    "shootout_horse": "0, 1, 2 for the students, 99 for the pool",
+    "shootout_horse": "0, 1 for the students, 99 for the pool",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 
