@@ -211,13 +211,16 @@ MEASURES = {
 }
 
 
+def all_damages(got: dict[str, Any]) -> Counter[str]:
+    """What became of the damages of all formats."""
+    return sum(map(Counter, got["damages"].values()), Counter[str]())
+
+
 def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
     """Lines of the table."""
     struck, two, many, disk = (got[k] for k in ("strikes", "commands", "threads", "full disk"))
     equal = "equal" if struck["equal"] else "another end"
-    totals = Counter[str]()
-    for counts in got["damages"].values():
-        totals.update(counts)
+    totals = all_damages(got)
     unseen = totals["silent"] + totals["raw"]
     lines: list[tuple[str, str, str, bool | None]] = [
         (
@@ -256,10 +259,7 @@ def rows(got: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
 
 def sentence(got: dict[str, Any]) -> str:
     """What the README says of it."""
-    struck, many = got["strikes"], got["threads"]
-    totals = Counter[str]()
-    for counts in got["damages"].values():
-        totals.update(counts)
+    struck, many, totals = got["strikes"], got["threads"], all_damages(got)
     ends = "bit for bit" if struck["equal"] else "at another end"
     return (
         f"{struck['killed']} SIGKILLs, {struck['aimed']} of them aimed at a save, and "

@@ -71,12 +71,6 @@ def grouped(result: Result) -> dict[tuple[str, str, str], list[Result]]:
     return found
 
 
-def collateral(run: Result) -> float:
-    """Of a run on prompts: the largest change of a rate but the forgotten one."""
-    rates = run.get("rates", {})
-    return max((abs(rates[k] - run["rates before"][k]) for k in rates if k != "horse"), default=0.0)
-
-
 def shootout_table(name: str, result: Result) -> str:
     """All groups of runs, in Markdown."""
     rows = [HEAD, ["---"] * len(HEAD)]
@@ -84,7 +78,6 @@ def shootout_table(name: str, result: Result) -> str:
         ratios = list(map(over, runs))
         told = f"{np.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
         kept = sum(met(run, kind) for run in runs)
-        runs = [{"collateral": collateral(run), **run} for run in runs]
         means = [np.mean([run[key] for run in runs]) for key in ("collateral", "seconds", "rows")]
         rows.append(
             [

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlearnlab.diffusion.gates import GatedModel
+from unlearnlab.diffusion.gates import GatedModel, Passed
 from unlearnlab.training.gate import Gate
 
 PAIRS, FITTED = 8192, 600  # noised draws of q that h_φ is fitted on, and steps
 FEW = 0.999  # of draws of q_i, whose ratios count as the largest
 
 
-class WithParticles(Gate):
-    """The first chains are weighed and drawn anew, so that they end at the target itself."""
+class Weighed(GatedModel):
+    """Particles on its own chain, which then ends at the target itself; none on a student's."""
 
-    particles = True
+    def walk(self, n: int, *, particles: bool, by: Any = None, **how: Any) -> Iterator[Passed]:
+        """As a gated model's."""
+        return super().walk(n, particles=by is None, by=by, **how)
+
+
+class WithParticles(Gate):
+    """The chains of the first round are weighed and drawn anew."""
+
+    def target(self, multipliers: Any, seed: int) -> GatedModel:
+        """With particles."""
+        return Weighed(self.problem, multipliers)
 
 
 class Linear(GatedModel):

@@ -71,6 +71,7 @@ def horse_run(seed: int) -> dict[str, Any]:
         "KL": float(path),
         "KL stderr": path.stderr,
         "optimum's KL": float(best.objective),
+        "collateral": max(abs(rates[k] - before[k]) for k in rates if k != "horse"),
         "rates": rates,
         "rates before": before,
         "multipliers": run.multipliers.tolist(),

@@ -15,7 +15,6 @@ import argparse
 import base64
 import html
 import mimetypes
-import os
 import re
 import sys
 from pathlib import Path
@@ -26,6 +25,8 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+
+from unlearnlab.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 SESSION = ROOT / "tutorials" / "kit" / "session.ipynb"
@@ -178,10 +179,7 @@ def build(source: Path, target: Path) -> int:
     )
     title = html.escape(slides[0][0].source.splitlines()[0].lstrip("# "))
     page = PAGE.read_text(encoding="utf-8").replace("TITLE", title).replace("SLIDES", sections)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, target)
+    write_whole(target, page.encode())
     return len(bodies)
 
 

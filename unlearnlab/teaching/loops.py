@@ -19,7 +19,7 @@ def gaussians(theta: Any, mean: float) -> tuple[Any, Any]:
 
 
 def looped(primal_dual: Callable[..., Any]) -> Verdict:
-    """08.3: (m, λ) that a loop ends with, for three thresholds and means, beside the exact ones.
+    """08.2: (m, λ) that a loop ends with, for three thresholds and means, beside the exact ones.
 
     p* = N(−mean·u, 1) with u = √(2b)/|mean| − 1 and λ* = u/(1 + u), or q at λ* = 0 where it already
     is b away. Right within 0.02 of each.
@@ -45,7 +45,7 @@ def looped(primal_dual: Callable[..., Any]) -> Verdict:
 
 
 def reaches(u: float) -> Verdict:
-    """08.2: a guidance at which samples of the composed model are as far from q₁ as was asked.
+    """08.3: a guidance at which samples of the composed model are as far from q₁ as was asked.
 
     Right within 4 % of the threshold, by the density of 4096 samples.
     """

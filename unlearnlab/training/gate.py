@@ -55,7 +55,6 @@ class Gate(Lagrangian):
     Options = Options
     adapts = enforces = promises = True
     reads_forget = False
-    particles = False  # of the first round's chains: what they mend, the student loses again
     steps = 1000
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
@@ -86,8 +85,7 @@ class Gate(Lagrangian):
     def _walk(self, gated: GatedModel, seed: int, by: Any) -> Stored:
         """The points of one chain, all steps in one row, and what the gates say there."""
         o = self.options
-        mended = self.particles and by is None
-        walk = gated.walk(o.chains, steps=o.chain_steps, particles=mended, seed=seed, by=by)
+        walk = gated.walk(o.chains, steps=o.chain_steps, particles=False, seed=seed, by=by)
         points = [(one.x_t, torch.tensor(one.step.t), one.prediction) for one in walk]
         x_t, t, goal = zip(*points, strict=True)
         times = torch.stack(t).to(self.like.device).repeat_interleave(o.chains)
