@@ -312,3 +312,53 @@ def test_a_baseline_is_judged_by_what_its_student_draws(monkeypatch):
 def test_everything_public_is_there():
     for name in teaching.__all__:
         assert hasattr(teaching, name)
+
+
+def loop_of_ones_own(least=0.0, sign=1.0):
+    """Lesson 08's loop; right as it is."""
+    from unlearnlab.teaching.loops import gaussians
+
+    def primal_dual(b, mean):
+        theta, price = torch.zeros(2, requires_grad=True), 0.0
+        optimizer = torch.optim.SGD([theta], lr=0.1)
+        for _ in range(400):
+            for _ in range(5):
+                deviation, separation = gaussians(theta, mean)
+                loss = deviation + price * (b - separation)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            violation = b - float(gaussians(theta.detach(), mean)[1])
+            price = max(least, price + sign * 0.05 * violation)
+        return theta[0].item(), price
+
+    return primal_dual
+
+
+def test_a_loop_of_ones_own_meets_the_saddle_point_or_is_told_where_not():
+    assert EXERCISES["08.2"].verdict(loop_of_ones_own(), {})[0]
+    # Without the cut at 0 a slack constraint is paid for; with the sign turned nothing is.
+    for loop, case in (
+        (loop_of_ones_own(least=-9.0), "b = 0.1"),
+        (loop_of_ones_own(sign=-1.0), "b = 2"),
+    ):
+        right, why = EXERCISES["08.2"].verdict(loop, {})
+        assert not right and f"for {case} and a q₁ at 1 it ends at m = " in why
+    assert "which does not return two numbers" in said("08.2", lambda b, mean: 0.5)
+
+
+def test_a_guidance_counts_by_what_its_samples_reach():
+    verdict = EXERCISES["08.3"].verdict
+    assert verdict(0.22, {})[0]
+    for u, found in ((0.176, "2.28"), (0.25, "2.59")):  # of the run's own readings; too far
+        right, why = verdict(u, {})
+        assert not right and f"its samples are {found} nats from q₁, and 2.46 are asked" in why
+    assert "which is no guidance" in said("08.3", -0.2)
+
+
+def test_labs_on_pictures_refuse_other_things_before_they_draw():
+    assert "which is not (prompt, levels, noises)" in said("12.1", "a cowboy with a cactus")
+    assert "192 evaluations a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
+    assert "hand in a ComposedModel, or run.student" in said("13.3", 1.0)
+    assert "three multipliers in one list" in said("14.4", [0.5, 0.1])
+    assert "sum to less than 1" in said("14.4", [0.5, 0.4, 0.2])
