@@ -3,6 +3,7 @@
 # make bench      the benchmark table                   make notebooks    run the tutorials again
 # make course     students' notebooks from tutorials/solutions/
 # make slides     build/slides/session.html, for the session of 90 minutes
+# make site       build/site/; make site-serve shows it, make site-test tries it in Chromium
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -14,7 +15,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides site site-serve site-test clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -69,6 +70,16 @@ notebooks: $(VENV)/ready
 
 slides: $(VENV)/ready
 	$(BIN)/python -m tools.slides
+
+# Colab's links need to know where the repository is served: make site REPOSITORY=owner/name
+site: $(VENV)/ready
+	$(BIN)/python -m tools.site $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(PYODIDE),--pyodide $(PYODIDE))
+
+site-serve: $(VENV)/ready
+	$(BIN)/python -m tools.site --serve
+
+site-test: $(VENV)/ready
+	$(BIN)/python -m tools.site.trial
 
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

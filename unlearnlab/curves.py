@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from tqdm import tqdm
@@ -17,6 +16,16 @@ from .dual import solve
 from .errors import Array, InfeasibleError, Mask
 from .problems import Problem, require_problem
 from .ratios import log_sum_exp
+
+try:
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+except ImportError:  # in a browser there are no processes, and joblib works in line
+
+    class BrokenProcessPool(RuntimeError):  # type: ignore[no-redef]  # noqa: N818
+        """Never raised there."""
+
+    tqdm.monitor_interval = 0  # nor are there threads, and tqdm would start one
+
 
 STRENGTHS = np.geomspace(1e-4, 1e16, 121)  # six a decade; in units of the dual's own scale
 STRONGEST = 1e7  # for RU and FU: beyond it log-ratios would be multiplied up to their rounding

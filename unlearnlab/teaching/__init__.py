@@ -8,6 +8,7 @@ Besides, `%%cuda` for cells that need a GPU, and what the lessons' first cells s
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,21 +90,30 @@ def check(exercise: str, answer: Any) -> None:
         (Your numbers: mean = 2, b = 8.)
         Hint 1 of 3: on which side of q does the optimum flee from q₁?
     """
+    said = _missed(exercise, answer)
+    if said and sys.platform == "emscripten":  # a browser's Run All would stop at an error
+        print(said, file=sys.stderr)
+    elif said:
+        raise NotYet(said)
+
+
+def _missed(exercise: str, answer: Any) -> str:
+    """What is said of an answer that is not right; that one is, is printed, and "" is returned."""
     yours = _numbers(exercise)
     if answer is None or answer is ...:
-        raise NotYet("Still open: put your answer in place of the dots.")
+        return "Still open: put your answer in place of the dots."
     asked = EXERCISES[exercise]
     right, why = asked.verdict(answer, yours)
     if right:
         print(f"Right, because {why}.")
-        return
+        return ""
     quoted = shown(answer)
     missed = MISSED.setdefault(exercise, [])
     if f"{quoted}, {why}" not in missed:
         missed.append(f"{quoted}, {why}")
     tier = min(len(missed), len(asked.hints))
     hint = f"Hint {tier} of {len(asked.hints)}: {asked.hints[tier - 1]}"
-    raise NotYet(" ".join([f"Not yet: your answer is {quoted}, {why}.", *_note(yours), hint]))
+    return " ".join([f"Not yet: your answer is {quoted}, {why}.", *_note(yours), hint])
 
 
 def _listed(yours: dict[str, Any]) -> str:

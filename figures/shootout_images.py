@@ -1,0 +1,186 @@
+"""Digits and prompts asked for likelihoods: are they met, what do they cost, and in what time?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import rel_entr
+
+import unlearnlab as ul
+from figures.digit_classes import FORGOTTEN, setting
+from figures.digits import run_all
+from figures.digits import tools as digit_tools
+from figures.scenes import STEPS, tools
+from figures.shootout import counted
+from unlearnlab import baselines, metrics
+from unlearnlab.diffusion.pool import _pools, tabulate
+
+SEEDS = (0, 1, 2)
+GOOD = (24, 8)  # levels and noises of the ratios that judge
+JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
+DRAWN = 200  # pictures that a classifier names
+PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
+RETAINED, HORSE = "a cowboy", "a cowboy with a horse"
+THREE = {HORSE: "horse", "a cowboy with a cactus": "cactus", "a cowboy at night": "night"}
+GATE = {"chains": 96, "chain_steps": 30, "primal_steps": 60, "steps": 900, "batch": 64}
+ERASING = {"primal_steps": 25, "steps": 400, "batch": 32}
+Run = dict[str, Any]
+Rates = dict[str, float]
+
+
+class Task(NamedTuple):
+    """A likelihood, or several, to bring down.
+
+    Attributes:
+        problem: what is asked for.
+        levels: thresholds, as multiples of q's own values.
+        student: from a seed.
+        rates: of draws, how often a classifier finds what.
+        named: what is to go, as the classifier calls it; all other rates are collateral.
+        how: settings of a run.
+    """
+
+    problem: Any
+    levels: list[float]
+    student: Callable[[int], Any]
+    rates: Callable[[torch.Tensor], Rates]
+    named: tuple[str, ...]
+    how: dict[str, Any]
+
+
+def digits() -> Task:
+    """Draw digits without a 4."""
+    asked, classifier = setting("unconditional"), digit_tools()[0]
+    net, level = asked.likelihood.retain, 0.3
+    ratio: dict[str, Any] = {"statistic": "ratio", "temperature": 4.0}
+    problem = ul.Likelihood(net, list(asked.likelihood.forget), relative=level, **ratio)
+
+    def rates(images: torch.Tensor) -> Rates:
+        found = metrics.features(images, classifier).argmax(1)
+        return {str(digit): float((found == digit).float().mean()) for digit in range(10)}
+
+    how = {"lr": 3e-4, "sampling_steps": 20}
+    return Task(problem, [level], lambda seed: net, rates, (str(FORGOTTEN),), how)
+
+
+def scenes(forgotten: dict[str, str], level: float) -> Task:
+    """Draw a cowboy without what is named."""
+    sd, tell = tools()
+    q, others = sd.prompt(RETAINED), [sd.prompt(text) for text in forgotten]
+    problem = ul.Likelihood(q, others, relative=level, statistic="ratio", cap=2.0)
+
+    def rates(latents: torch.Tensor) -> Rates:
+        from unlearnlab.stable_diffusion.classifier import rates_of
+
+        return rates_of(sd.decode(latents), tell)
+
+    levels, named = [level] * len(others), tuple(forgotten.values())
+    how = {"lr": 1e-3, "sampling_steps": STEPS}
+    return Task(problem, levels, lambda seed: sd.lora(rank=8, seed=seed), rates, named, how)
+
+
+@cache
+def task(name: str) -> Task:
+    """One of them."""
+    torch.set_num_threads(1)
+    known = {
+        "digits": digits,
+        "the horse": lambda: scenes({HORSE: "horse"}, 0.65),
+        "three concepts": lambda: scenes(THREE, 0.8),
+    }
+    return known[name]()
+
+
+@cache
+def pool_of(name: str) -> tuple[Any, list[Any], Any]:
+    """q and the q_i on draws of q with good ratios, made one each; and E_q[ℓ] as it was before."""
+    asked = task(name).problem
+    draws = asked.retain.sample(POOL, seed=99)
+    table = tabulate(asked.retain, asked.compared, draws, densities=False, quality=GOOD)
+    on_pool, others = _pools(table)
+    return on_pool, others, asked.values(table).mean(0)
+
+
+def trained(method: str, problem: Any, student: Any, how: dict[str, Any]) -> Any:
+    """The run of a method, until its thresholds are met or its steps are spent."""
+    if method == "ESD":
+        return baselines.esd(problem, student, until="met", **how, **ERASING)
+    return ul.finetune(problem, student, method="gate", **how, **GATE)
+
+
+def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
+    """The least KL in nats of any model that shows each of these as often: of its rate alone.
+
+    Whether a picture shows a horse is a function of it, and no function adds to KL.
+    """
+
+    def kl(name: str) -> float:
+        p, q = (np.array([rate[name], 1 - rate[name]]) for rate in (after, before))
+        return float(rel_entr(p, q).sum())
+
+    return max(map(kl, named))
+
+
+def image_run(name: str, method: str, seed: int) -> Run:
+    """A run, its student by ratios and draws of their own, and what the pool's optimum pays."""
+    asked, (on_pool, others, base) = task(name), pool_of(name)
+    problem = asked.problem
+    start = time.process_time()
+    with counted(*network_types()) as seen:
+        how = {"seed": seed, "progress": False, **asked.how}
+        run = trained(method, problem, asked.student(seed), how)
+    seconds = round(time.process_time() - start, 1)
+    drawn = run.student.sample(DRAWN, steps=STEPS, seed=3000 + seed)
+    after = asked.rates(drawn)
+    before = asked.rates(problem.retain.sample(DRAWN, steps=STEPS, seed=3000 + seed))
+    found = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD) / base
+    path = run.student.kl(problem.retain, kind="path", seed=5 + seed, **PATH)
+    same = problem.on(on_pool, others)
+    best = ul.solve(same.with_thresholds(found.mean(0) * same.baseline()))
+    return {
+        "status": run.status,
+        "reason": run.reason,
+        "asked": asked.levels,
+        "values": found.mean(0).tolist(),
+        "values stderr": (found.std(0) / np.sqrt(len(found))).tolist(),
+        "KL": float(path),
+        "KL stderr": path.stderr,
+        "optimum's KL": float(best.objective),
+        "least KL by counting": by_counting(before, after, asked.named),
+        "collateral": max(abs(after[k] - before[k]) for k in after if k not in asked.named),
+        "rates": after,
+        "rates before": before,
+        "multipliers": run.multipliers.tolist(),
+        "rounds": len(run.history["loss"]),
+        "seconds": seconds,
+        "rows": seen["rows"],
+    }
+
+
+def network_types() -> tuple[type, ...]:
+    """What is counted: the networks of digits and of prompts."""
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    return UNet2DModel, UNet2DConditionModel
+
+
+METHODS = {"the horse": ("gate", "ESD"), "digits": ("gate", "ESD"), "three concepts": ("gate",)}
+
+
+def shootout_images(key: str) -> dict[str, Any]:
+    """Every method until it has met the thresholds of each task, three seeds."""
+    torch.set_num_threads(1)
+    jobs = {
+        f"{name}, LU {task(name).levels[0]:g}, {method}, seed {seed}": partial(
+            image_run, name, method, seed
+        )
+        for name, methods in METHODS.items()
+        for method in methods
+        for seed in SEEDS
+    }
+    return {"runs": run_all("shootout_images", key, jobs)}
