@@ -3,6 +3,7 @@
 # make bench      the benchmark table                   make notebooks    run the tutorials again
 # make course     students' notebooks from tutorials/solutions/
 # make slides     build/slides/session.html, for the session of 90 minutes
+# make grade      grades COURSE=folder with nbgrader, two submissions at a time
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -14,7 +15,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides grade clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -69,6 +70,12 @@ notebooks: $(VENV)/ready
 
 slides: $(VENV)/ready
 	$(BIN)/python -m tools.slides
+
+# COURSE is nbgrader's folder; JOBS submissions are graded at a time.
+JOBS ?= 2
+
+grade: $(VENV)/ready
+	$(BIN)/python -m tools.grade "$(COURSE)" --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

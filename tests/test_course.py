@@ -119,6 +119,13 @@ def test_lessons_begin_with_a_figure_in_fifteen_lines(path):
     assert any("image/png" in output.get("data", {}) for output in first.outputs)
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
+def test_lessons_link_the_paper(path):
+    cells = nbformat.read(path, as_version=4).cells
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    assert any("(https://arxiv.org/abs/2605.30825)" in text for text in texts)
+
+
 def test_the_first_lessons_do_without_torch():
     """`make lab LESSONS=grid` installs no torch."""
     installed = {"matplotlib", "numpy", "scipy", "sklearn", "unlearnlab", *sys.stdlib_module_names}

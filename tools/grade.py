@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -30,6 +31,10 @@ PATIENCE = 60  # seconds that one process waits for another's entry into the gra
 
 def interface(course: Path) -> Any:
     """nbgrader for a course's folder, with the settings that lie there."""
+    # nbgrader looks for its database tool on the path, where an activated environment has it.
+    here = str(Path(sys.executable).parent)
+    if here not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join((here, os.environ["PATH"]))
     config = PyFileConfigLoader(CONFIG, path=str(course)).load_config()
     config.CourseDirectory.root = str(course)
     if "db_url" not in config.CourseDirectory:
