@@ -29,6 +29,8 @@ def sheet_on(
         columns: pictures in a row.
         named: (row, column) to a word. Such a picture has a border, and the word in it.
     """
+    from matplotlib.patches import Rectangle
+
     from ..images import contact_sheet
 
     picture = contact_sheet([row[:columns].detach().cpu() for row in rows.values()])
@@ -37,8 +39,6 @@ def sheet_on(
     ax.set_yticks((np.arange(len(rows)) + 0.5) * high, list(rows))
     ax.set_xticks([])
     for (row, column), word in named.items():
-        from matplotlib.patches import Rectangle
-
         corner = column * wide, row * high - 0.5
         ax.add_patch(Rectangle(corner, wide - 1, high - 1, fill=False, color="C1", lw=2.5))
         how = {"fontsize": "x-small", "ha": "center", "va": "bottom", "color": "white"}
@@ -117,19 +117,12 @@ def log_ratios_by_group(
     for k, (part, title) in enumerate(zip(parts, titles, strict=True)):
         low, high = np.quantile(ratio[:, k], (0.25, 0.75))
         outlying = ratio[:, k] < low - 3 * (high - low)
-        panels = {"main": ~outlying} | ({"box": outlying} if outlying.any() else {})
-        layout = [["box", "main"]] if outlying.any() else [["main"]]
-        how: dict[str, Any] = {"width_ratios": (1, 3)} if outlying.any() else {}
-        axes = part.subplot_mosaic(layout, sharey=True, **how)
-        for name, shown in panels.items():
-            for row, (kind, colour) in enumerate(zip(groups.values(), ("C0", "C1"), strict=True)):
-                picked = kind & shown
-                place = row + np.linspace(-0.3, 0.3, kind.sum())[picked[kind]]
-                bars = {"fmt": "o", "ms": 3, "lw": 0.8, "color": colour, "xerr": error[picked, k]}
-                axes[name].errorbar(ratio[picked, k], place, **bars)
-            axes[name].set(ylim=(len(groups) - 0.5, -0.5))
-            axes[name].set_yticks(range(len(groups)), list(groups))
-        if outlying.any():
+        names, shares = (["box", "main"], (1, 3)) if outlying.any() else (["main"], (1,))
+        axes = part.subplot_mosaic([names], sharey=True, width_ratios=shares)
+        for name, shown in (("main", ~outlying), ("box", outlying)):
+            if name in axes:
+                _bars(axes[name], ratio[:, k], error[:, k], groups, shown)
+        if "box" in axes:
             axes["box"].set(facecolor="0.95", title=f"outliers: {outlying.sum()}")
             axes["box"].spines[["top", "right"]].set_visible(True)
             axes["box"].margins(x=0.35)
@@ -137,3 +130,14 @@ def log_ratios_by_group(
         axes["main"].axvline(0, color="0.6", lw=0.8)
         axes["main"].set(title=title, xlabel="log q₁/q (nats), ± a standard error")
     plot.show(axes["main"], alt=alt)
+
+
+def _bars(ax: Any, value: Any, error: Any, groups: Mapping[str, Any], shown: Any) -> None:
+    # A row for each group; a point keeps its height in whichever box it is shown.
+    for row, (kind, colour) in enumerate(zip(groups.values(), ("C0", "C1"), strict=True)):
+        picked = kind & shown
+        place = row + np.linspace(-0.3, 0.3, kind.sum())[picked[kind]]
+        bars = {"fmt": "o", "ms": 3, "lw": 0.8, "color": colour, "xerr": error[picked]}
+        ax.errorbar(value[picked], place, **bars)
+    ax.set(ylim=(len(groups) - 0.5, -0.5))
+    ax.set_yticks(range(len(groups)), list(groups))
