@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
+from sqlalchemy.exc import SAWarning
 from traitlets.config import PyFileConfigLoader
 
 CONFIG = "nbgrader_config.py"
@@ -46,6 +48,7 @@ def interface(course: Path) -> Any:
 def grade(course: Path, assignment: str, student: str) -> tuple[str, float, str]:
     """Grade one submission: the student, the seconds that it took, and an error's text or ""."""
     logging.getLogger("traitlets").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", SAWarning)  # nbgrader's way with its own database
     start = time.perf_counter()
     done = interface(course).autograde(assignment, student)
     error = "" if done["success"] else done.get("error") or done.get("log") or "no reason is known"
