@@ -4,18 +4,19 @@
 # make course     students' notebooks from tutorials/solutions/
 # make slides     build/slides/session.html, for the session of 90 minutes
 # make site       build/site/; make site-serve shows it, make site-test tries it in Chromium
+# make grade      grades COURSE=folder with nbgrader, two submissions at a time
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 # JupyterLab refuses to run as root, as one is in a container, unless told.
 ROOT_USER = $(shell test "$$(id -u)" = 0 && echo --allow-root)
-# Stored outputs are those of a machine without CUDA: lesson 15 would download models on one with it.
+# Stored outputs are those of a machine without CUDA: lesson 16 would download models on one with it.
 NO_GPU    = CUDA_VISIBLE_DEVICES=
 export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides site site-serve site-test clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides grade site site-serve site-test clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -80,6 +81,12 @@ site-serve: $(VENV)/ready
 
 site-test: $(VENV)/ready
 	$(BIN)/python -m tools.site.trial
+
+# COURSE is nbgrader's folder; JOBS submissions are graded at a time.
+JOBS ?= 2
+
+grade: $(VENV)/ready
+	$(BIN)/python -m tools.grade "$(COURSE)" --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

@@ -5,7 +5,6 @@ asked on the way, where the lesson's variables are: training once is enough.
 """
 
 import contextlib
-import dis
 import io
 import re
 import tempfile
@@ -79,31 +78,3 @@ def ask(number, answer, space):
 def right(number):
     """Confirm that an exercise was not missed since it was asked."""
     assert number not in MISSED, MISSED[number]
-
-
-def binds(source):
-    """Names that a cell leaves behind."""
-    return {
-        one.argval
-        for one in dis.get_instructions(compile(source, "cell", "exec"))
-        if one.opname in ("STORE_NAME", "STORE_GLOBAL")
-    }
-
-
-def reads(source):
-    """Names that a cell takes from the cells before it."""
-    own, taken, inner = set(), set(), []
-    for one in dis.get_instructions(compile(source, "cell", "exec")):
-        if one.opname == "STORE_NAME":
-            own.add(one.argval)
-        elif one.opname == "LOAD_NAME" and one.argval not in own:
-            taken.add(one.argval)
-        elif hasattr(one.argval, "co_code"):
-            inner.append(one.argval)
-    while inner:
-        for one in dis.get_instructions(inner.pop()):
-            if one.opname == "LOAD_GLOBAL" and one.argval not in own:
-                taken.add(one.argval)
-            elif hasattr(one.argval, "co_code"):
-                inner.append(one.argval)
-    return taken

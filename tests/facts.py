@@ -69,6 +69,11 @@ FACTS = {
         ),
     },
     "08": {
+        "repeats = {": (
+            "(off['RU'][:, 0] < -0.03).all() and (off['LU'][:, 0] < -0.015).all()",
+            "abs(off['FU']).max() < 0.06",
+            "abs(off['FU'].mean(0)).max() < 0.8 * abs(off['RU'].mean(0)).max()",
+        ),
         "share of the run (%)": (
             "0.75 < last['FU'] < 1.25",
             "0.75 < last['LU'] < 1.25",
@@ -111,7 +116,7 @@ FACTS = {
         ),
     },
     "10": {
-        "def returned(model):": (
+        "share = {name: share_back(": (
             "min(share['memorised']) > 0.25",
             "max(share['never planted']) < 0.15",
         ),
@@ -191,7 +196,9 @@ FACTS = {
             "ell.max() < 5 * ell.min()",
             "abs(ell[has].mean() - ell[~has].mean()) < 0.05",
         ),
-        "strengths = (2, 4)": (
+    },
+    "13": {
+        "rates = {w: rates_of(one": (
             "rates[4]['cowboy'] >= rates[1]['cowboy']",
             "rates[4]['desert'] > rates[1]['desert']",
             "rates[4]['meadow'] < rates[1]['meadow']",
@@ -209,8 +216,11 @@ FACTS = {
         ),
         "calls = []": ("most < 1e-4", "calls == [12, 4, 4, 4]"),
     },
-    "13": {
-        'cowboy = sd.prompt("a cowboy")': "share['cowboy'] > 0.8 and 0.5 <= share['horse'] <= 0.7",
+    "14": {
+        "share = rates_of(before, classifier)": (
+            "share['cowboy'] > 0.8",
+            "0.5 <= share['horse'] <= 0.7",
+        ),
         "led_away = {": (
             "whole['horse'] < share['horse'] / 2 < alone['horse']",
             "alone['desert'] > share['desert'] + 0.1",
@@ -231,7 +241,7 @@ FACTS = {
             "horses[1] < horses[0]",
         ),
     },
-    "14": {
+    "15": {
         "def walk(multipliers": (
             "abs(float(library) / before['separations'][0] - 1) < 1e-3",
             "(np.diff(before['separations']) > 0).all()",

@@ -1,4 +1,4 @@
-"""Lesson 15: `%%cuda`, its cells executed on any device, and the numbers that it calculates."""
+"""Lesson 16: `%%cuda`, its cells executed on any device, and the numbers that it calculates."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from unlearnlab.training.policy_gradient import PolicyGradient
 mpl = pytest.importorskip("matplotlib")
 mpl.use("Agg")
 ROOT = Path(__file__).parent.parent
-LESSON = ROOT / "tutorials" / "solutions" / "15_stable_diffusion_on_a_gpu.ipynb"
+LESSON = ROOT / "tutorials" / "solutions" / "16_stable_diffusion_on_a_gpu.ipynb"
 CELLS = json.loads(LESSON.read_text())["cells"]
 CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
 MAGIC = "%%cuda\n"
-# In the place of the lesson's first cell: the tiny pipeline, words it knows, and few steps.
+# In the place of the lesson's settings: the tiny pipeline, words it knows, and few steps.
 SETTINGS = {
     "small": str(TINY),
     "large": str(TINY),
@@ -98,11 +98,12 @@ def lesson(tmp_path_factory, device):
             patch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
         patch.setattr(Prompt, "effort", Effort(4, 4, 4, 4, pool=(2, 4), training=(2, 4)))
         exec(CODE[0], space)
+        exec(CODE[1], space)
         assert set(SETTINGS) | set(there) <= set(space)
         space |= (
             SETTINGS | there | {"clip_name": clip(folder / "clip"), "folder": str(folder / "runs")}
         )
-        for source in CODE[1:]:
+        for source in CODE[2:]:
             if "def counted" not in source:  # that one below, at the lesson's own effort
                 exec(source.removeprefix(MAGIC), space)
     return space
@@ -133,7 +134,7 @@ def test_rows_of_a_step(lesson):
     found = lesson["counted"](1, batch=2, sampling_steps=3, accumulation=2)
     assert found == {"with gradients": 2 * 2 * 2, "without": 2 * (2 * 5 + 2 * 6 * 4 * 2)}
     large = lesson["counted"](2, batch=4, sampling_steps=20)
-    assert 4 * sum(large.values()) == EXERCISES["15.2"].expected
+    assert 4 * sum(large.values()) == EXERCISES["16.2"].expected
 
 
 @pytest.mark.device
@@ -145,7 +146,7 @@ def test_tensors_kept_of_a_chain(lesson, device):
     )
     kept = {x.data_ptr(): x.nbytes for one in chain for x in (one.x_t, one.retained, one.x_s)}
     assert len(kept) == 21
-    assert sum(kept.values()) * 16384 / 256 / 2**20 == EXERCISES["15.3"].expected
+    assert sum(kept.values()) * 16384 / 256 / 2**20 == EXERCISES["16.3"].expected
 
 
 def test_parameters_are_those_of_the_published_configurations(lesson):

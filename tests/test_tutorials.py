@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from exercises import OPEN, binds, number, reads, role, stub
+from exercises import OPEN, number, role, stub
 
 from unlearnlab.teaching import EXERCISES, NotYet
+from unlearnlab.teaching.needed import binds, reads
 
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
 SOURCES = sorted((TUTORIALS / "solutions").glob("*.ipynb"))
@@ -41,13 +42,6 @@ def test_lessons_stand_on_open_exercises(path):
             assert not left & reads(source), source
             left -= binds(source)
     assert exercises >= 3
-
-
-def test_what_cells_bind_and_read():
-    cell = "import a.b as c\nd = e\nf = d + d\ndef g(h):\n    return h + i(d)\n[j for j in k]"
-    assert binds(cell) == {"c", "d", "f", "g"}
-    assert reads(cell) == {"e", "i", "k"}
-    assert reads("def f():\n    return (lambda: a)()\nb = b + 1") == {"a", "b"}
 
 
 def test_every_exercise_has_its_lesson():

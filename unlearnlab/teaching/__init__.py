@@ -20,21 +20,23 @@ from .figures import (
     digit_rows,
     leaning_pair,
     side_by_side,
+    stacked_weights,
     three_modes,
     three_to_forget,
 )
 from .grids import GRIDS
 from .images import IMAGES
 from .networks import NETWORKS
+from .prompts import PROMPTS
 from .students import drawn, student, who
 
 __all__ = [
     "EXERCISES", "SKIPPED", "Exercise", "NotYet", "add_cuda_magic", "attainable_on_atoms",
     "average_beside_comb", "check", "digit_rows", "leaning_pair", "numbers_of", "side_by_side",
-    "student", "three_modes", "three_to_forget",
+    "stacked_weights", "student", "three_modes", "three_to_forget",
 ]  # fmt: skip
 
-EXERCISES = GRIDS | NETWORKS | IMAGES
+EXERCISES = GRIDS | NETWORKS | IMAGES | PROMPTS
 MISSED: dict[str, list[str]] = {}  # wrong answers of this kernel: each new one is worth a hint
 
 

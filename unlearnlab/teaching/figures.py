@@ -149,6 +149,12 @@ def side_by_side(solutions: dict[str, Any], alt: str, marks: Any = ()) -> None:
         plot.contours(forgotten, ax=ax, levels=[0.9], colors="#D55E00", linestyles="dashed")
         ax.plot(*np.transpose(marks), "k+")
         ax.set(title=name, aspect="equal")
+    if flat:
+        top = max(line.get_ydata().max() for ax in axes for line in ax.lines)
+        axes[0].set_ylim(0, 1.05 * top)
+        for ax in axes[1:]:
+            ax.set_ylabel("")
+            ax.get_legend().remove()
     plot.show(axes[0], alt=alt)
 
 
@@ -172,3 +178,31 @@ def digit_rows(rows: dict[str, Any], label: str, alt: str) -> None:
     ax.set_xticks([])
     ax.set(xlabel="16 draws; the same noise in each row", ylabel=label)
     plot.show(ax, alt=alt)
+
+
+def stacked_weights(names: list[str], millions: dict[str, tuple[float, ...]], alt: str) -> Any:
+    """Show the weights of pipelines in half precision, by part.
+
+    Args:
+        names: of the pipelines.
+        millions: part to the parameters that it has in each pipeline, in millions.
+        alt: what the picture shows, for those who do not see it.
+
+    Returns:
+        (len(names),) their sums in GB, at two bytes a parameter.
+    """
+    import matplotlib.pyplot as plt
+
+    from .. import plot
+
+    _, ax = plt.subplots(figsize=(8, 2.4))
+    left = np.zeros(len(names))
+    for part, counts in millions.items():
+        size = np.array(counts) * 1e6 * 2 / 1e9
+        ax.barh(names, size, left=left, label=part)
+        left += size
+    ax.set(xlabel="weights in half precision (GB)", xlim=(0, 1.5 * left.max()))
+    ax.invert_yaxis()
+    ax.legend(loc="center right")
+    plot.show(ax, alt=alt)
+    return left

@@ -1,4 +1,4 @@
-"""The open tasks of lessons 10 to 14, on digits and on prompts: what is said of a student's answer.
+"""The open tasks of lessons 10 to 15, on digits and on prompts: what is said of a student's answer.
 
 Each judges by properties that a student can measure as well, and scores against the best that is
 known: data without the images, a coin's least price, an exact list of independent rates.
@@ -12,11 +12,10 @@ from typing import Any
 from .exercise import Verdict, as_numbers
 
 RETURNS, DISTANCE = 0.1, 0.03  # 10.5: of each image, and of all that is drawn
-CLOSE, NOISE_TO = 0.25, 400
 IN_ORDER, ERROR = 0.7, 1.1  # 12.1: pairs of pictures, and nats
-FALLEN, MOVED = 0.5, 0.2  # 13.3: of the cacti, and by how much another rate may move
-PAID = 10.0  # 13.3: nats along paths
-BUDGET, LEFT = 5.0, 0.35  # 14.4: nats along paths, and the rate of the most frequent concept
+FALLEN, MOVED = 0.5, 0.2  # 14.3: of the cacti, and by how much another rate may move
+PAID = 10.0  # 14.3: nats along paths
+BUDGET, LEFT = 5.0, 0.35  # 15.4: nats along paths, and the rate of the most frequent concept
 PLACES = ("meadow", "desert", "night")
 
 
@@ -25,13 +24,10 @@ def emptied(student: Any) -> Verdict:
     import torch
 
     from .. import digits, metrics
+    from .copies import planted_images, returned, share_back
 
-    data = digits.data()
-    planted = [data.images[place] for place in digits.PLANTED]
-    back = []
-    for x in planted:
-        away = metrics.reconstruct(student, x, NOISE_TO, n=128) - x
-        back.append(float((away.square().mean((1, 2, 3)).sqrt() < CLOSE).float().mean()))
+    _, planted = planted_images()
+    back = share_back(returned(student, planted, n=128), planted)
     drawn = student.sample(300, seed=0, steps=20)
     describe = digits.load_classifier().descriptor()
     others = digits.data(held_out=True).images
@@ -79,7 +75,7 @@ def trusted(choice: Any) -> Verdict:
 
 
 def forgot_the_cactus(model: Any) -> Verdict:
-    """13.3: half of the cacti at most, other rates within 0.2, for up to ten nats along paths."""
+    """14.3: half of the cacti at most, other rates within 0.2, for up to ten nats along paths."""
     from ..stable_diffusion.classifier import load_classifier, rates_of
 
     source = getattr(model, "source", None) or getattr(getattr(model, "retain", 0), "source", None)
@@ -105,7 +101,7 @@ def forgot_the_cactus(model: Any) -> Verdict:
 
 
 def within_budget(multipliers: Any) -> Verdict:
-    """14.4: three multipliers, whose composed model pays up to five nats along its chains.
+    """15.4: three multipliers, whose composed model pays up to five nats along its chains.
 
     Right where it draws each of the three in at most 35 of 100 pictures. (λ of the reverse KL.)
     """

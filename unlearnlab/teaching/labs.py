@@ -13,7 +13,7 @@ KNOBS = ("batch", "dual_lr", "dual_optimizer", "lr", "primal_steps")
 
 
 def guides(guided: Callable[..., Any]) -> Verdict:
-    """12.3: ε̂_∅ + w(ε̂_text − ε̂_∅), on random tensors."""
+    """13.1: ε̂_∅ + w(ε̂_text − ε̂_∅), on random tensors."""
     import torch
 
     text, empty = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
