@@ -3,6 +3,7 @@
 # make bench      the benchmark table                   make notebooks    run the tutorials again
 # make course     students' notebooks from tutorials/solutions/
 # make slides     build/slides/session.html, for the session of 90 minutes
+# make dist       sdist and wheel, the wheel tried in a fresh environment
 # make site       build/site/; make site-serve shows it, make site-test tries it in Chromium
 # make grade      grades COURSE=folder with nbgrader, two submissions at a time
 PYTHON ?= python3
@@ -16,7 +17,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides grade site site-serve site-test clean
+.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides grade site site-serve site-test dist clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -87,6 +88,9 @@ JOBS ?= 2
 
 grade: $(VENV)/ready
 	$(BIN)/python -m tools.grade "$(COURSE)" --jobs $(JOBS)
+
+dist: $(VENV)/ready
+	$(BIN)/python -m tools.release
 
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

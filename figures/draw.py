@@ -21,6 +21,7 @@ from figures.draw_divergences import divergences, minmax
 from figures.draw_scenes import concepts, cowboys, horses, horses_table
 from figures.draw_shootout import shootout, shootout_table
 from figures.experiments import RESULTS
+from tools import numbers as numbers_on_pages
 from tools.provenance import ROOT, write_json
 from unlearnlab import plot
 
@@ -291,6 +292,7 @@ def main() -> None:
         if found:
             parts = [write(name, one) for name, one in zip(names, found, strict=False)]
             (FIGURES / f"{file}.md").write_text(f"# {title}\n\n" + "\n".join(parts))
+    numbers_on_pages.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's example on the tiny Stable Diffusion, and what experiments on it share."""
+"""The first example on the tiny Stable Diffusion, and what experiments on it share."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def pictures(latents: torch.Tensor) -> str:
 
 
 def ten_lines() -> str:
-    """The README's example of this rung."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    return next(part for part in re.findall(r"```python\n(.*?)```", readme, re.S) if "tiny" in part)
+    """The first example on prompts."""
+    page = (ROOT / "site" / "prompts.md").read_text(encoding="utf-8")
+    return next(part for part in re.findall(r"```python\n(.*?)```", page, re.S) if "tiny" in part)
 
 
 def cowboys(key: str) -> dict[str, Any]:
-    """The README's ten lines as they stand there, and what they have done to other prompts."""
+    """The ten lines as they stand on the page, and what they have done to other prompts."""
     torch.set_num_threads(1)
     names: dict[str, Any] = {}
     start = time.perf_counter()

@@ -17,14 +17,21 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import unlearnlab as ul
+from tools import numbers
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+def example(page, number=0, language="python"):
+    """A block of code on a page that starts as examples do."""
+    first = "import unlearnlab" if language == "python" else "Solution"
+    text = (ROOT / page).read_text()
+    return re.findall(rf"```{language}\n({first}.*?)```", text, re.DOTALL)[number]
+
+
 def test_readme_example_prints_what_it_shows():
-    code = re.search(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL).group(1)
-    shown = re.search(r"```text\n(Solution.*?)```", README, re.DOTALL).group(1)
+    code, shown = example("README.md"), example("README.md", language="text")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, {})
@@ -34,10 +41,9 @@ def test_readme_example_prints_what_it_shows():
 NUMBER = re.compile(r"\d+\.?\d*(?:e-?\d+)?")
 
 
-def test_readme_second_example_prints_what_it_shows():
+def test_example_on_networks_prints_what_it_shows():
     """Trained numbers differ a little between machines; words and counts do not."""
-    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[1]
-    shown = re.findall(r"```text\n(Solution.*?)```", README, re.DOTALL)[1]
+    code, shown = (example("site/networks.md", language=one) for one in ("python", "text"))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, {})
@@ -49,9 +55,9 @@ def test_readme_second_example_prints_what_it_shows():
     assert ours[-4:] == pytest.approx(theirs[-4:], rel=0.15)  # the trained student
 
 
-def test_readme_third_example_runs(tmp_path, monkeypatch):
+def test_example_on_images_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[2]
+    code = example("site/images.md")
     short = code.replace("lr=3e-4, steps=300", "steps=1, evaluate=False, progress=False")
     assert short != code
     exec(short, space := {})
@@ -59,9 +65,9 @@ def test_readme_third_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student" / "model_index.json").exists()
 
 
-def test_readme_fourth_example_runs(tmp_path, monkeypatch):
+def test_first_example_on_prompts_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[3]
+    code = example("site/prompts.md")
     assert sum(bool(line) for line in code.splitlines()) <= 10
     short = code.replace("steps=200, batch=16", "steps=2, batch=2, evaluate=False, progress=False")
     assert short != code
@@ -72,9 +78,9 @@ def test_readme_fourth_example_runs(tmp_path, monkeypatch):
     assert stored["result"]["code"] == code, "the pictures are of other lines: make experiments"
 
 
-def test_readme_fifth_example_runs():
+def test_second_example_on_prompts_runs():
     """Its optimum on a smaller pool; the run in two steps."""
-    code = re.findall(r"```python\n(import unlearnlab.*?)```", README, re.DOTALL)[4]
+    code = example("site/prompts.md", 1)
     short = code.replace('"steps": 100, "batch": 32', '"steps": 2, "batch": 2, "evaluate": False')
     short = short.replace("pool=512", "pool=96")
     assert short.count("96") == 1 and '"steps": 2' in short
@@ -84,10 +90,25 @@ def test_readme_fifth_example_runs():
     assert solution.constraints[0] <= 0.3 + 1e-8 and run.status == "unchecked"
 
 
-def test_readme_links_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if not target.startswith("https:"):
-            assert (ROOT / target).exists(), target
+def test_links_of_pages_exist():
+    for page in numbers.pages():
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("https:") and not (page.parent / target).exists():
+                assert (page.parent / target).name in ("lessons.md", "results.md"), target
+
+
+def test_the_readme_fits_on_two_screens_and_its_numbers_are_the_stored_ones():
+    assert len(README.splitlines()) <= 150
+    manifest = json.loads((ROOT / "figures" / "manifest.json").read_text())
+    marked = 0
+    for page in numbers.pages():
+        text = page.read_text()
+        assert numbers.filled(text, manifest) == text, f"{page.name}: python -m tools.numbers"
+        marked += len(numbers.MARKED.findall(text))
+    assert marked >= 15
+    assert numbers.filled("<!--n figure1.png likelihood/objective .2f-->9<!--/n-->", manifest) == (
+        "<!--n figure1.png likelihood/objective .2f-->0.31<!--/n-->"
+    )
 
 
 def test_import_is_light():
@@ -288,8 +309,9 @@ def test_a_formulation_without_a_training_objective_is_a_sentence():
 
 
 def test_the_code_reads_in_an_hour():
-    """The files that the README names for it, at thirty lines a minute."""
-    hour = README[README.index("**In an hour**") : README.index("A training step of Algorithm D.3")]
-    files = re.findall(r"\]\((unlearnlab/[\w/]+\.py)\)", hour)
+    """The files that the site names for it, at thirty lines a minute."""
+    page = (ROOT / "site" / "code.md").read_text()
+    hour = page[page.index("**In an hour**") : page.index("A training step of Algorithm D.3")]
+    files = re.findall(r"\]\(\.\./(unlearnlab/[\w/]+\.py)\)", hour)
     lines = sum(len((ROOT / name).read_text().splitlines()) for name in files)
     assert len(files) == 8 and lines <= 60 * 30

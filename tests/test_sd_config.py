@@ -100,8 +100,10 @@ def test_memory_that_runs_out_is_named(tmp_path):
     assert (tmp_path / "run.safetensors").exists()
 
 
-def test_the_readme_shows_one_that_is_read(tmp_path):
-    text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+def test_the_page_shows_one_that_is_read(tmp_path):
+    text = re.search(
+        r"```yaml\n(.*?)```", (ROOT / "site" / "prompts.md").read_text(), re.DOTALL
+    ).group(1)
     config = Config.load(written(tmp_path, text))
     assert config.forget == ["a photo of a horse"] and config.options["lr"] == 1e-4
 
