@@ -17,14 +17,19 @@ document.addEventListener("DOMContentLoaded", async () => {
   const hosts = [...document.querySelectorAll(".explorer[data-name]")];
   if (!hosts.length) return;
   const root = new URL(document.documentElement.dataset.content_root || "./", document.baseURI);
-  await new Promise((resolve, reject) => {
+  const load = new Promise((resolve, reject) => {
     const script = document.createElement("script");
     Object.assign(script, { src: new URL("_static/d3.min.js", root), onload: resolve, onerror: reject });
     document.head.append(script);
   });
   for (const host of hosts) {
-    const { show } = await import(new URL(`_static/explorers/${host.dataset.name}.mjs`, root));
-    await show(host);
-    host.dataset.ready = "";
+    try {
+      await load;
+      const { show } = await import(new URL(`_static/explorers/${host.dataset.name}.mjs`, root));
+      await show(host);
+      host.dataset.ready = "";
+    } catch {
+      host.textContent = "This explorer could not be loaded: the site was built without npm, or is not served.";
+    }
   }
 });

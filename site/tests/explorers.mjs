@@ -1,8 +1,9 @@
 // Every explorer, by keyboard: its number changes, is the one that its module computes, and it redraws
-// within a frame. node explorers.mjs PAGES.json
+// within a frame (not asked when quick: other work may run beside). node explorers.mjs PAGES.json [quick]
 import { base, launch, report } from "./common.mjs";
 
-const FRAME = 16; // milliseconds, of the median redraw
+const FRAME = 16; // milliseconds, of three redraws in four at least
+const quick = process.argv[3] === "quick";
 const { page, troubles, close } = await launch({ width: 1000 });
 const failures = [];
 await page.goto(`${base}/explorers.html`);
@@ -40,9 +41,9 @@ for (const host of hosts) {
     }
     return times.sort((a, b) => a - b);
   });
-  const median = redraws[20];
-  console.log(`explorers: ${name} redraws in ${median.toFixed(1)} ms (slowest of 40: ${redraws[39].toFixed(1)})`);
-  if (median > FRAME) failures.push(`${name} redraws in ${median.toFixed(1)} ms, more than ${FRAME}`);
+  const [half, most] = [redraws[20], redraws[30]].map((time) => time.toFixed(1));
+  console.log(`explorers: ${name} redraws in ${half} ms (median), three times of four in at most ${most}`);
+  if (most > FRAME && !quick) failures.push(`${name} redraws in ${most} ms, more than ${FRAME}`);
 }
 for (const trouble of troubles) failures.push(trouble);
 await page.screenshot({ path: `${process.env.SITE_TEST_PACKAGES}/explorers.png`, fullPage: true });

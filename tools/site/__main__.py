@@ -26,13 +26,16 @@ from tools.site.pinned import MissingError
 BUILT = ROOT / "build" / "site"
 
 
-def build_pages(to: Path, repository: str = "") -> None:
+def build_pages(to: Path, repository: str = "") -> list[str]:
     """Everything but the lessons that run in a browser, into a folder that is made anew.
+
+    Returns:
+        a sentence for each part that had to be left out.
 
     Raises:
         SystemExit: Sphinx warns of something.
     """
-    pages.stage(repository)
+    missing = pages.stage(repository)
     doctrees = to.with_name(f"{to.name}-doctrees")
     for old in (to, doctrees):  # with pages that have moved since
         shutil.rmtree(old, ignore_errors=True)
@@ -42,6 +45,7 @@ def build_pages(to: Path, repository: str = "") -> None:
     env = {**os.environ, "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
     if subprocess.run([*command, *map(str, folders)], env=env).returncode:
         raise SystemExit("the pages have errors, named above")
+    return missing
 
 
 def main() -> int:
@@ -55,12 +59,8 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.serve is not None:
         return serve.forever(BUILT, asked.serve)
-    start, missing = time.perf_counter(), []
-    try:
-        build_pages(BUILT, asked.repository)
-    except MissingError as error:
-        print(f"no pages: {error}", file=sys.stderr)
-        return 1
+    start = time.perf_counter()
+    missing = build_pages(BUILT, asked.repository)
     if not asked.pages:
         try:
             lite.build(BUILT / "lite", asked.pyodide)

@@ -73,11 +73,14 @@ def lessons() -> list[Lesson]:
     return found
 
 
-def stage(repository: str = "") -> None:
+def stage(repository: str = "") -> list[str]:
     """Fill build/site-source.
 
     Args:
         repository: "owner/name" of the place that serves the notebooks to Colab; "" for no link.
+
+    Returns:
+        a sentence for each part that the pages have to do without.
     """
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
@@ -95,15 +98,27 @@ def stage(repository: str = "") -> None:
     api.write(SOURCE / "api")
     for path in sorted(linked()):
         copied(path, path.read_bytes())
-    static = SOURCE / "_static"
     shutil.copy(PAGES / "conf.py", SOURCE)
     shutil.copytree(PAGES / "templates", SOURCE / "templates")
+    return scripts(SOURCE / "_static")
+
+
+def scripts(static: Path) -> list[str]:
+    """Slides, styles and scripts, and a sentence for each that cannot be had."""
     slides.build(slides.SESSION, static / "slides.html")
     shutil.copytree(PAGES / "static", static, dirs_exist_ok=True)
     shutil.copytree(PAGES / "explorers", static / "explorers")
-    pinned.unpack(pinned.npm("d3"), static, "dist/d3.min.js", strip="dist/")
+    missing = []
     mathjax = ("es5/tex-chtml.js", "es5/output/chtml/fonts/woff-v2/")
-    pinned.unpack(pinned.npm("mathjax"), static / "mathjax", *mathjax, strip="es5/")
+    for name, to, parts, strip, without in (
+        ("d3", static, ("dist/d3.min.js",), "dist/", "explorers stay empty"),
+        ("mathjax", static / "mathjax", mathjax, "es5/", "formulas stay as they are written"),
+    ):
+        try:
+            pinned.unpack(pinned.npm(name), to, *parts, strip=strip)
+        except pinned.MissingError as error:
+            missing.append(f"{without}: {error}")
+    return missing
 
 
 def copied(path: Path, data: bytes) -> None:
