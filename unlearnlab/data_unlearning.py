@@ -22,7 +22,7 @@ from . import baselines, metrics
 from .diffusion import DDPM, PointMass
 from .diffusion.ddpm_folder import STUDENT
 from .digits import load_classifier
-from .files import held, require_writable, write_whole
+from .files import expanded, held, require_writable, write_whole
 from .images import ImageFolder, read_image, write_image
 from .picture_report import report, require_samples, table
 from .problems import ForwardKL
@@ -42,6 +42,7 @@ METHODS: dict[str, Any] = {
     "erasediff": baselines.EraseDiff,
     "vdu": baselines.VDU,
 }
+PATHS = ("model", "init", "images", "out", "descriptor")  # arguments that are
 DIGIT = (1, 8, 8)
 REPORT, SHEET = "report.json", "reconstructions.png"  # below --out
 SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
@@ -136,7 +137,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--images", required=True, help="folder of training images")
     add("--forget", required=True, nargs="+", help="image files to forget")
-    add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
+    add("--out", required=True, help="folder for the checkpoint, student and report")
     add("--method", choices=sorted(METHODS), help="leave-out with --at-most, else primal-dual")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--at-most", type=float, help="share of noised copies that may come back")
@@ -156,7 +157,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--fit", action="store_true", help="resize and convert images that differ")
     add("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
     add("--resume", action="store_true", help="continue the run found in --out")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    for name in PATHS:
+        if getattr(given, name) is not None:
+            setattr(given, name, expanded(f"--{name}", getattr(given, name)))
+    given.forget = [expanded("--forget", one) for one in given.forget]
+    given.out = Path(given.out)
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
