@@ -122,8 +122,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m unlearnlab.data_unlearning",
         description="Unlearn images from a DDPM in diffusers' format.",
         epilog="Reads folders of diffusers with a UNet2DModel that predicts noise, v or the image; "
-        "pictures as PNG, JPEG, WebP, BMP, GIF or TIFF; TorchScript. Writes the student as such a "
-        "folder (student/), report.json, reconstructions.png and a checkpoint.",
+        "pictures as PNG, JPEG, JPEG 2000, WebP, BMP, GIF, TIFF, PPM, TGA or QOI; TorchScript. "
+        "Writes the student as such a folder (student/), report.json, reconstructions.png and a "
+        "checkpoint.",
     )
     add = parser.add_argument
     add("--model", required=True, help="diffusers folder or hub id, e.g. google/ddpm-celebahq-256")
