@@ -91,3 +91,10 @@ def test_points_are_for_forward_kl_alone(kind):
         ul.SupportError, match=rf"forget\[1\] is PointMass.*{kind.__name__}.*use For"
     ):
         kind(Q, [Q1, point], thresholds=[2.0, 1.0])
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_switched_off(tmp_path, without):
+    with without(), pytest.raises(RuntimeError, match=r"outside torch.no_grad\(\) and torch.inf"):
+        ul.finetune(RU, Shifted(), steps=1, batch=2, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
