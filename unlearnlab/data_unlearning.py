@@ -117,6 +117,12 @@ def unlearn_images(
     return finetune(problem, start, method=make, evaluate=False, **options)
 
 
+def strangers(images: ImageFolder, forget: Sequence[Tensor], paths: Sequence[str]) -> list[str]:
+    """The paths of those pictures to forget that are not among the images."""
+    known, own = set(images.digests), digests(torch.stack(list(forget)))
+    return [path for path, one in zip(paths, own, strict=True) if one not in known]
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m unlearnlab.data_unlearning",
@@ -200,6 +206,11 @@ def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
         accelerator.print(f"left out, unreadable: {path}")
     read = partial(read_image, shape=model.shape, fit=given.fit, background=given.background)
     forget = [read(path) for path in given.forget]
+    for one in strangers(images, forget, given.forget):
+        accelerator.print(
+            f"{one} is none of the pictures in --images, pixel by pixel: where it lies there "
+            "encoded otherwise, that copy is retained"
+        )
     descriptor = _descriptor(given.descriptor, model)
     if descriptor is not None:
         metrics.features(torch.stack(forget), descriptor)  # fails now, if it does
