@@ -38,6 +38,10 @@ OPTIONS = "options: {steps: 3, batch: 4}"
         ),
         ((OPTIONS, "options: {sampling_steps: 1e1}"), "options", {"sampling_steps": 10}),
         (("out:", "method: gate\nout:"), "method", "gate"),
+        (("out:", "seed: 010\nout:"), "seed", 10),
+        (("out:", "seed: 1_000\nout:"), "seed", 1000),
+        (("out:", "seed: 9007199254740993\nout:"), "seed", 2**53 + 1),
+        (("a cowboy", "10:30"), "retain", "10:30"),
     ],
 )
 def test_values_are_read_as_they_are_meant(tmp_path, change, name, value):
@@ -51,6 +55,18 @@ def test_values_are_read_as_they_are_meant(tmp_path, change, name, value):
 def test_encodings_that_say_what_they_are(tmp_path, coding):
     text = GOOD.replace("a cowboy", "a café").encode(coding)
     assert Config.load(written(tmp_path, text)).retain == "a café"
+
+
+def test_paths_are_read_as_a_shell_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "p.csv").write_text("role,prompt\nretain,a cowboy\nforget,a horse\n")
+    prompts = "retain: a cowboy\nforget: [a horse, a cactus]\n"
+    for out, found in (("~/runs", "home/runs"), ("${SCRATCH}/a b", "scratch/a b")):
+        text = GOOD.replace("runs/cowboy", out).replace(prompts, "prompts: ~/p.csv\n")
+        config = Config.load(written(tmp_path, text))
+        assert config.out == str(tmp_path / found) and config.forget == ["a horse"]
 
 
 REFUSED = [
@@ -84,6 +100,15 @@ REFUSED = [
     (("out:", "sample_guidance: .inf\nout:"), "sample_guidance must be a finite number"),
     (("out:", "guidance: -1\nout:"), "guidance must not be negative; got -1"),
     (("out:", "rank: 0\nout:"), "rank must be a whole number of at least 1; got 0"),
+    (("out:", "seed: 1:30\nout:"), "seed must be a finite number; got '1:30'"),
+    (("out:", "seed: 0x10\nout:"), "seed must be a finite number; got '0x10'"),
+    (("0.2", "1:30.5"), "relative must be a finite number; got '1:30.5'"),
+    (("out:", "seed: 18446744073709551616\nout:"), "seed must be a whole number of at most 92"),
+    ((OPTIONS, "options: {steps: 1e30}"), "steps must be a whole number of at most 92"),
+    (("out: runs/cowboy", "out: ''"), "out is empty"),
+    (("model: tiny", "model: ' '"), "model is empty"),
+    (("out: runs", "out: $NO_SUCH/runs"), "out '.NO_SUCH/.* names a home or a variable that is"),
+    (("out: runs", "out: ~no-such-user/runs"), "out '~no-such-user/.* names a home or a"),
     (("out:", "seed: x\nout:"), "seed must be a finite number; got 'x'"),
     (("out:", "grid_every: -5\nout:"), "grid_every must be a whole number of at least 0"),
     (("out:", "cap: 0\nout:"), "cap must be positive; got 0"),

@@ -15,7 +15,7 @@ from PIL import Image
 from saved_ddpm import saved
 
 import unlearnlab as ul
-from unlearnlab.data_unlearning import main, unlearn_images
+from unlearnlab.data_unlearning import main, strangers, unlearn_images
 from unlearnlab.images import ImageFolder, contact_sheet, read_image, write_image
 
 SHAPE = (3, 8, 8)
@@ -59,6 +59,18 @@ def test_folder_reads_what_is_asked(folder):
     chosen = images[torch.tensor([3, 3, 7])]
     assert torch.equal(chosen[0], chosen[1])
     assert torch.equal(chosen[2], read_image(folder / "images" / "07.png", SHAPE))
+
+
+def test_a_picture_to_forget_that_is_not_among_the_images(folder, tmp_path):
+    """A copy of it that was encoded again would stay with what is retained."""
+    images = ImageFolder(folder / "images", SHAPE)
+    again = tmp_path / "again.jpg"
+    Image.open(folder / "images" / "00.png").save(again, quality=50)
+    copied = tmp_path / "copied.bmp"
+    Image.open(folder / "images" / "01.png").save(copied)
+    paths = [str(again), str(copied)]
+    found = strangers(images, [read_image(path, SHAPE) for path in paths], paths)
+    assert found == [str(again)]
 
 
 def test_images_that_differ_are_named_or_fitted(folder, tmp_path):

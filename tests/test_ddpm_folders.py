@@ -166,6 +166,17 @@ REFUSED = {
     "cut": (weights(lambda p: p.write_bytes(p.read_bytes()[:5000])), "unet cannot be read"),
     "missing": (weights(without_one), "1 missing keys, such as 'conv_in.weight'"),
     "NaN": (weights(not_finite), "not finite, 'conv_in.weight'"),
+    "no such plan": (edited(PLAN, beta_schedule="x"), "config.json cannot be read .NotImpl"),
+    "steps text": (edited(PLAN, num_train_timesteps="x"), "cannot be read .TypeError: linspace"),
+    "not a plan": (edited(PLAN, _class_name="UNet2DModel"), "UNet2DModel"),
+    "reach": (edited(PLAN, clip_sample=True, clip_sample_range=None), "clip_sample_range must be"),
+    "reach 0": (edited(PLAN, clip_sample=True, clip_sample_range=0), "clip_sample_range must be"),
+    "type": (edited(NET, act_fn=None), "unet cannot be read .AttributeError"),
+    "groups": (edited(NET, norm_num_groups=0), "unet cannot be read .ZeroDivisionError"),
+    "sides": (edited(NET, sample_size=[1, 2, 3]), "folder: "),
+    "half a side": (edited(NET, sample_size=1.5), "folder: "),
+    "found by a call": (edited(NET, norm_eps="x"), "folder: group_norm"),
+    "found by its numbers": (edited(NET, mid_block_scale_factor=0), "first prediction: not finite"),
     "wider": (edited(NET, block_out_channels=[16, 16]), "cannot be read|mismatched keys"),
 }
 
@@ -181,6 +192,17 @@ def test_folders_that_are_no_ddpm_are_refused_by_name(tmp_path, name):
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         main([*given, "--threshold", "1", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_draws_no_dropout(tmp_path):
+    """Whether it was just trained, or someone calls train()."""
+    x, t = torch.randn(2, 1, SIDE, SIDE), torch.tensor([10, 900])
+    model = ul.DDPM(network(dropout=0.5).train(), ul.Schedule())
+    again = ul.DDPM.from_pretrained(saved(tmp_path, dropout=0.5)).train()
+    pupil = model.train().for_training().train()
+    first = again.noise_prediction(x, t)
+    for one in (model, again, pupil):
+        assert torch.equal(one.noise_prediction(x, t), first)
 
 
 def test_single_files_are_refused(tmp_path):

@@ -251,6 +251,18 @@ def in_place(x, t):
     return x.mul_(0.5)
 
 
+def behind_torch(x, t):
+    out = x * 0.5
+    x.numpy()[:] = 0
+    return out
+
+
+def by_data(x, t):
+    out = x * 0.5
+    t.data.zero_()
+    return out
+
+
 def drifting():
     seen = []
 
@@ -272,6 +284,8 @@ def drifting():
         (lambda x, t: x - x.mean(0), "samples of a batch and the same in a larger one differ by"),
         (lambda x, t: torch.randn_like(x), "two calls with the same x_t and t differ by"),
         (drifting(), "two calls with the same x_t and t differ by"),
+        (behind_torch, "must not change x_t or t"),
+        (by_data, "must not change x_t or t"),
         (in_place, "must not change x_t or t"),
     ],
 )

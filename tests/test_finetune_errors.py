@@ -44,7 +44,15 @@ def test_devices_are_compared():
         ),
         ({"multipliers": [-0.1]}, "multipliers must not be negative"),
         ({"multipliers": [[0.1], [0.2]]}, r"multipliers must have shape \(1, 1\)"),
-        ({"batch": 1}, "batch must be at least 2"),
+        ({"batch": 1}, "batch must be a whole number of at least 2; got 1"),
+        ({"batch": 2.5}, "batch must be a whole number of at least 2; got 2.5"),
+        ({"seed": -1}, "seed must be a whole number between 0 and .*; got -1"),
+        ({"seed": 2**70}, "seed must be a whole number between 0 and .*; got 1180"),
+        ({"seed": True}, "seed must be a whole number between 0 and .*; got True"),
+        ({"seed": 1.5}, "seed must be a whole number between 0 and .*; got 1.5"),
+        ({"seed": "3"}, "seed must be a whole number between 0 and .*; got '3'"),
+        ({"seed": None}, "seed must be a whole number between 0 and .*; got None"),
+        ({"folder": ""}, "folder is empty"),
         ({"steps": -3}, "steps must be a whole number of at least 1"),
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"lr": -1.0}, "lr must be positive"),
@@ -83,3 +91,10 @@ def test_points_are_for_forward_kl_alone(kind):
         ul.SupportError, match=rf"forget\[1\] is PointMass.*{kind.__name__}.*use For"
     ):
         kind(Q, [Q1, point], thresholds=[2.0, 1.0])
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_switched_off(tmp_path, without):
+    with without(), pytest.raises(RuntimeError, match=r"outside torch.no_grad\(\) and torch.inf"):
+        ul.finetune(RU, Shifted(), steps=1, batch=2, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -192,6 +192,7 @@ def renamed(old, new):
         (lambda tensors: {k: v[..., :1].clone() for k, v in tensors.items()}, "network"),
         (lambda tensors: tensors | {"unet.conv_in.alpha": torch.ones(())}, "belongs to no layer"),
         (lambda tensors: {"x": torch.ones(1)}, "network"),
+        (lambda tensors: {k: v / 0 for k, v in tensors.items()}, "is not finite"),
     ],
 )
 def test_files_that_cannot_be_applied_whole_are_refused(tmp_path, change, message):
@@ -215,6 +216,30 @@ def test_no_file_and_no_tensors(tmp_path):
         sd.load_lora(tmp_path)
     with pytest.raises(ValueError, match=r"a.safetensors"):
         sd.load_lora(tmp_path / "a.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no LoRA at '.*c.safetensors': there is no such"):
+        sd.load_lora(tmp_path / "c.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:Adapter .default.:UserWarning")  # of saving it
+def test_biases_are_refused_before_training(tmp_path):
+    """peft can train them, and no file format of a student can hold them."""
+    pipeline = untrained()
+    config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_out.0"], lora_bias=True)
+    pipeline.unet.add_adapter(config)
+    saved(tmp_path, pipeline, config, None)
+    with pytest.raises(ValueError, match=r"it has biases.*lora_B.*bias"):
+        ul.TextToImage(untrained()).load_lora(tmp_path)
+
+
+def test_targets_that_no_layer_has_are_named():
+    sd = ul.TextToImage(untrained())
+    with pytest.raises(ValueError, match=r"such as to_q, .*; none ends in 'to_z'"):
+        sd.lora(targets=("to_q", "to_z"))
+    with pytest.raises(ValueError, match="none ends in nothing"):
+        sd.lora(targets=())
+    one, other = (sd.lora(targets=given) for given in ("attn2.to_out.0", ["attn2.to_out.0"]))
+    names = [[name for name, _ in student.unet.named_parameters()] for student in (one, other)]
+    assert names[0] == names[1] and sum("lora_A" in name for name in names[0]) == 4
 
 
 @pytest.fixture

@@ -247,6 +247,22 @@ def test_linked_folders_are_followed_once_and_circles_end(tmp_path):
     assert [path.name for path in apart.paths] == ["b.png", "a.png"]
 
 
+def test_pictures_are_found_by_all_their_names_but_hidden_ones(tmp_path):
+    for name in ("a.ppm", "b.TGA", "c.jp2", "d.dib", "e.qoi"):
+        Image.fromarray(COLOURS).save(tmp_path / name)
+    for hidden in (".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png"):
+        (tmp_path / hidden).parent.mkdir()
+        (tmp_path / hidden).write_bytes(b"a preview")
+    found = ImageFolder(tmp_path, RGB)
+    assert [path.name for path in found.paths] == ["a.ppm", "b.TGA", "c.jp2", "d.dib", "e.qoi"]
+    assert torch.equal(found[torch.arange(5)], scaled(COLOURS).expand(5, -1, -1, -1))
+    for name in ("f.svg", "f.psd", "f.cr2"):  # not left out and never missed
+        (tmp_path / name).write_bytes(b"something else")
+        with pytest.raises(ValueError, match=rf"image '.*{name}' cannot be read"):
+            ImageFolder(tmp_path, RGB)
+        (tmp_path / name).unlink()
+
+
 def test_damaged_pictures_raise_nothing_without_a_name(tmp_path):
     """Bytes changed and files cut, in 2000 ways: a picture, or a message with its path."""
     rng = np.random.default_rng(1)

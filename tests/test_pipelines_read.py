@@ -1,11 +1,15 @@
 """Pipelines as others left them: textual inversions, safety checkers, what is in memory."""
 
 import itertools
+import json
+import math
+import shutil
 import string
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 import unlearnlab as ul
@@ -167,3 +171,97 @@ def test_the_only_variant_of_a_folder_needs_no_name(tmp_path):
     with pytest.raises(ValueError, match=r"variant must be one of those in .*'ema', 'fp16'.*None"):
         ul.TextToImage.from_pretrained(tmp_path)
     ul.TextToImage.from_pretrained(tmp_path, variant="ema")
+
+
+# What a folder stores is what is read
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stored")
+    untrained().save_pretrained(path)
+    return path
+
+
+def weights(part, change):
+    """A change of a part's tensors."""
+
+    def make(folder):
+        (path,) = (folder / part).glob("*.safetensors")
+        tensors = load_file(path)
+        save_file(dict(change(tensors)), path, {"format": "pt"})
+
+    return make
+
+
+def field(path, **fields):
+    def make(folder):
+        place = folder / path
+        place.write_text(json.dumps(json.loads(place.read_text()) | fields))
+
+    return make
+
+
+def without(end):
+    return lambda tensors: {k: v for k, v in tensors.items() if not k.endswith(end)}
+
+
+def spoilt(end):
+    return lambda tensors: {k: v * math.nan if k.endswith(end) else v for k, v in tensors.items()}
+
+
+def cut(path):
+    return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:5000])
+
+
+PLAN, INDEX = "scheduler/scheduler_config.json", "model_index.json"
+DAMAGED = {
+    "words lost": (lambda f: (f / "tokenizer/tokenizer.json").unlink(), "lacks tokenizer.json, or"),
+    "text lost": (weights("text_encoder", without("q_proj.weight")), "text_encoder are not those"),
+    "unet lost": (weights("unet", without("conv_in.weight")), "unet are not those"),
+    "unet more": (weights("unet", lambda t: t | {"a.b": torch.ones(2)}), "unexpected .* 'a.b'"),
+    "fewer layers": (field("text_encoder/config.json", num_hidden_layers=1), "16 unexpected keys"),
+    "text NaN": (weights("text_encoder", spoilt("q_proj.bias")), "text_encoder are not finite"),
+    "vae NaN": (weights("vae", spoilt("decoder.conv_in.bias")), "vae are not finite"),
+    "text cut": (cut("text_encoder/model.safetensors"), "text_encoder cannot be read"),
+    "no scale": (field("vae/config.json", scaling_factor=None), "scaling_factor must be a number"),
+    "scale 0": (field("vae/config.json", scaling_factor=0), "scaling_factor must be positive"),
+    "no size": (field("unet/config.json", sample_size=None), "sample_size null"),
+    "no groups": (field("unet/config.json", norm_num_groups=0), "unet cannot be read"),
+    "plan": (field(PLAN, beta_schedule="x"), "cannot be read .NotImplementedError: x"),
+    "thresholds": (field(PLAN, thresholding=True), "thresholding true"),
+    "consistency": (field(INDEX, scheduler=["diffusers", "LCMScheduler"]), "a consistency model"),
+    "small vae": (field(INDEX, vae=["diffusers", "AutoencoderTiny"]), "got 'AutoencoderTiny'"),
+    "index": (lambda f: (f / INDEX).write_text("[]"), "must hold a JSON object"),
+    "length": (lambda f: (f / "tokenizer/tokenizer_config.json").unlink(), "model_max_length is"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_pipelines_that_are_not_whole_are_refused_by_name(folder, tmp_path, name):
+    """The libraries would draw random numbers for what is missing, or know no words."""
+    make, says = DAMAGED[name]
+    shutil.copytree(folder, tmp_path / "p")
+    make(tmp_path / "p")
+    with pytest.raises(ValueError, match=says) as told:
+        ul.TextToImage.from_pretrained(tmp_path / "p")
+    assert str(tmp_path / "p") in str(told.value)
+
+
+def test_names_of_older_files_are_read(folder, tmp_path):
+    """Stable Diffusion 1.4 has an autoencoder with names of before, and stores 0, 1, 2, ..."""
+    shutil.copytree(folder, tmp_path / "p")
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def renamed(tensors):
+        for key, value in tensors.items():
+            found = next((new for new in old if f"mid_block.attentions.0.{new}." in key), "to_q")
+            yield key.replace(found, old[found]), value
+
+    weights("vae", renamed)(tmp_path / "p")
+    numbers = {"text_model.embeddings.position_ids": torch.arange(24)[None]}
+    weights("text_encoder", lambda tensors: tensors | numbers)(tmp_path / "p")
+    one, two = (ul.TextToImage.from_pretrained(f) for f in (folder, tmp_path / "p"))
+    latents = torch.randn(1, *one.shape)
+    assert torch.equal(one.decode(latents), two.decode(latents))
+    assert torch.equal(one.states("a cowboy"), two.states("a cowboy"))

@@ -303,3 +303,27 @@ def test_a_folder_is_held_again_by_who_holds_it_and_left_as_it_was(tmp_path):
     with files.held(tmp_path / "new"), files.held(tmp_path / "new"):
         assert (tmp_path / "new" / files.HOLDER).exists()
     assert not (tmp_path / "new").exists()  # nothing was put there
+
+
+def test_what_is_not_there_to_be_continued_is_said(tmp_path, capsys):
+    run = {"folder": tmp_path / "a", "resume": True} | OPTIONS
+    ul.finetune(RU, Shifted(), **run)
+    assert f"{tmp_path / 'a'} holds no run to continue" in capsys.readouterr().err
+    ul.finetune(RU, Shifted(), **run)
+    assert "holds no run" not in capsys.readouterr().err
+
+
+def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    how = OPTIONS | {"folder": "run", "watch": lambda loop: os.chdir(tmp_path / "elsewhere")}
+    ul.finetune(RU, Shifted(), **how)
+    assert (tmp_path / "run" / "run.safetensors").exists()
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_link_to_nowhere_is_named(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"folder '.*link' cannot be written to .a broken link"):
+        ul.finetune(RU, Shifted(), folder=tmp_path / "link", **OPTIONS)
+    assert not (tmp_path / "nowhere").exists()

@@ -106,6 +106,8 @@ def test_numbers_that_are_none_are_null(tmp_path):
         ),
         (("sampling_steps: 3", "sampling_steps: 5000"), "options: sampling_steps: .*5000"),
         (("a tree", "a zebra"), "never seen: zebra"),
+        (("a tree", "A  Cowboy"), r"unrelated\[0\] 'A  Cowboy' is to the text encoder what retain"),
+        (("a cactus", "A horse"), r"forget\[1\] 'A horse' is to .* what forget\[0\] 'a horse'"),
         (("a tree", "a " * 40), "would be cut off"),
         (("rank: 2", "rank: 2\nreference: ''"), "reference is of problem likelihood"),
         (

@@ -22,7 +22,7 @@ from . import baselines, metrics
 from .diffusion import DDPM, PointMass
 from .diffusion.ddpm_folder import STUDENT
 from .digits import load_classifier
-from .files import held, require_writable, write_whole
+from .files import expanded, held, require_writable, write_whole
 from .images import ImageFolder, read_image, write_image
 from .picture_report import report, require_samples, table
 from .problems import ForwardKL
@@ -42,6 +42,7 @@ METHODS: dict[str, Any] = {
     "erasediff": baselines.EraseDiff,
     "vdu": baselines.VDU,
 }
+PATHS = ("model", "init", "images", "out", "descriptor")  # arguments that are
 DIGIT = (1, 8, 8)
 REPORT, SHEET = "report.json", "reconstructions.png"  # below --out
 SHARE = 0.004  # that a multiplier moves by in a dual step, where a constraint is missed entirely
@@ -116,13 +117,20 @@ def unlearn_images(
     return finetune(problem, start, method=make, evaluate=False, **options)
 
 
+def strangers(images: ImageFolder, forget: Sequence[Tensor], paths: Sequence[str]) -> list[str]:
+    """The paths of those pictures to forget that are not among the images."""
+    known, own = set(images.digests), digests(torch.stack(list(forget)))
+    return [path for path, one in zip(paths, own, strict=True) if one not in known]
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m unlearnlab.data_unlearning",
         description="Unlearn images from a DDPM in diffusers' format.",
         epilog="Reads folders of diffusers with a UNet2DModel that predicts noise, v or the image; "
-        "pictures as PNG, JPEG, WebP, BMP, GIF or TIFF; TorchScript. Writes the student as such a "
-        "folder (student/), report.json, reconstructions.png and a checkpoint.",
+        "pictures as PNG, JPEG, JPEG 2000, WebP, BMP, GIF, TIFF, PPM, TGA or QOI; TorchScript. "
+        "Writes the student as such a folder (student/), report.json, reconstructions.png and a "
+        "checkpoint.",
     )
     add = parser.add_argument
     add("--model", required=True, help="diffusers folder or hub id, e.g. google/ddpm-celebahq-256")
@@ -136,7 +144,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--images", required=True, help="folder of training images")
     add("--forget", required=True, nargs="+", help="image files to forget")
-    add("--out", required=True, type=Path, help="folder for the checkpoint, student and report")
+    add("--out", required=True, help="folder for the checkpoint, student and report")
     add("--method", choices=sorted(METHODS), help="leave-out with --at-most, else primal-dual")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--at-most", type=float, help="share of noised copies that may come back")
@@ -156,7 +164,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--fit", action="store_true", help="resize and convert images that differ")
     add("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
     add("--resume", action="store_true", help="continue the run found in --out")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    for name in PATHS:
+        if getattr(given, name) is not None:
+            setattr(given, name, expanded(f"--{name}", getattr(given, name)))
+    given.forget = [expanded("--forget", one) for one in given.forget]
+    given.out = Path(given.out)
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,6 +206,11 @@ def _unlearn(given: argparse.Namespace, accelerator: Any) -> None:
         accelerator.print(f"left out, unreadable: {path}")
     read = partial(read_image, shape=model.shape, fit=given.fit, background=given.background)
     forget = [read(path) for path in given.forget]
+    for one in strangers(images, forget, given.forget):
+        accelerator.print(
+            f"{one} is none of the pictures in --images, pixel by pixel: where it lies there "
+            "encoded otherwise, that copy is retained"
+        )
     descriptor = _descriptor(given.descriptor, model)
     if descriptor is not None:
         metrics.features(torch.stack(forget), descriptor)  # fails now, if it does

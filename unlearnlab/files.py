@@ -21,6 +21,7 @@ LOCK, HOLDER = ".run.lock", ".run.holder.json"
 PARTIAL = ".partial"  # how the names of files end that are not whole yet; they begin with a dot
 SUMS = "SHA256SUMS"
 LISTED = re.compile("(?P<sum>[0-9a-f]{64})  (?P<name>.+)")
+VARIABLE = re.compile(r"\$\{?\w")
 TRIED = 1 << 20  # bytes that a folder must take
 
 
@@ -168,6 +169,24 @@ def _sum(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def expanded(name: str, path: str | os.PathLike[str]) -> str:
+    """A path with `~` and variables in it, as a shell reads it.
+
+    Args:
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: it is empty, or names a variable or a home that there is not.
+    """
+    given = os.fspath(path)
+    found = os.path.expandvars(os.path.expanduser(given))
+    if not found:
+        raise ValueError(f"{name} is empty: name a file or folder")
+    if found.startswith("~") or VARIABLE.search(found):
+        raise ValueError(f"{name} {given!r} names a home or a variable that is not there")
+    return found
+
+
 def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that nothing can be written to, before there is something to write.
 
@@ -189,13 +208,19 @@ def require_writable(name: str, folder: str | os.PathLike[str]) -> None:
             file.write(bytes(TRIED))
     except OSError as error:
         raise ValueError(
-            f"{name} {str(folder)!r} cannot be written to ({error.strerror or error}): choose "
-            "another folder"
+            f"{name} {str(folder)!r} cannot be written to ({_why(path, error)}): choose another "
+            "folder"
         ) from None
     finally:
         for one in reversed(made):
             with suppress(OSError):  # another process has put something there
                 one.rmdir()
+
+
+def _why(path: Path, error: OSError) -> str:
+    """What stands in the way of a folder; of a link to nowhere, the system says `File exists`."""
+    broken = path.is_symlink() and not path.exists()
+    return "a broken link" if broken else str(error.strerror or error)
 
 
 def student_in(place: str | os.PathLike[str], name: str) -> Path:

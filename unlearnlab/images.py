@@ -22,7 +22,9 @@ from .pictures import Shown, background_colour, shown, without_warnings
 from .training.retained import digests
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-SUFFIXES |= {".avif", ".heic", ".heif", ".jxl"}  # refused where Pillow has no decoder
+SUFFIXES |= {".apng", ".dib", ".j2k", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".qoi", ".tga"}
+# Refused where Pillow has no decoder; else they would be left out, and nothing said.
+SUFFIXES |= {".avif", ".heic", ".heif", ".jxl", ".exr", ".svg", ".psd", ".dng", ".cr2", ".nef"}
 MODES = {1: "L", 3: "RGB"}
 READERS = 8  # threads
 NAMED = 3  # files that a warning names
@@ -31,7 +33,8 @@ NAMED = 3  # files that a warning names
 class ImageFolder:
     """The images below a folder, as samples (n, C, H, W) in [−1, 1] that are read when indexed.
 
-    They are read as a viewer shows them: see `read_image`.
+    They are read as a viewer shows them: see `read_image`. Hidden files and folders, whose names
+    begin with a dot, are none of them: other programs keep copies and previews there.
 
     Args:
         folder: searched with its subfolders, linked ones too, each once; files are taken in the
@@ -204,13 +207,13 @@ def _pictures(root: Path, without: set[str]) -> list[Path]:
             inner.clear()
             continue
         visited.add(real)
-        inner.sort()
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
         found += [Path(folder, name) for name in names if _is_picture(name)]
     return sorted(found)
 
 
 def _is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
 def _say_first_frame(paths: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..files import require_unchanged
 from . import ddpm_folder
 from .model import DiffusionModel, Effort
+from .quadrature import require_finite
 from .reading import Limit, Reading
 from .schedule import Schedule
 
@@ -28,7 +29,8 @@ class DDPM(DiffusionModel, nn.Module):
     do, too. Divergences, densities and training are of the chains without it.
 
     Args:
-        unet: predicts from (x_t, t) and, where `num_class_embeds` is set, a class label.
+        unet: predicts from (x_t, t) and, where `num_class_embeds` is set, a class label. It is
+            put into its eval mode, and stays there.
         schedule: the one it was trained with.
         label: the class to draw; None is the null class.
         null_class: whether the last class means "no label". It has to be said where there are
@@ -60,6 +62,7 @@ class DDPM(DiffusionModel, nn.Module):
         sides = (size, size) if isinstance(size, int) else tuple(size)
         first = next(unet.parameters())
         nn.Module.__init__(self)
+        unet.eval()
         shape = (unet.config.in_channels, *sides)
         DiffusionModel.__init__(self, shape, schedule, first.dtype, first.device)
         self.unet = unet
@@ -123,10 +126,26 @@ class DDPM(DiffusionModel, nn.Module):
         try:
             schedule = Schedule.from_scheduler(scheduler, spacing=told.get("timestep_spacing"))
             reading = Reading(config.get("prediction_type", "epsilon"), Limit.of(config), config)
-            model = cls(unet.to(device).eval(), schedule, label, null_class=says, reading=reading)
-        except ValueError as error:
+            model = cls(unet.to(device), schedule, label, null_class=says, reading=reading)
+            model.try_out()
+        except Exception as error:  # what the libraries take and cannot compute with
             raise ValueError(f"{folder}: {error}") from None
         return model.requires_grad_(False)
+
+    def try_out(self) -> None:
+        """Predict once, at a grey image.
+
+        Raises:
+            ValueError: what the network says is not finite.
+        """
+        with torch.no_grad():
+            x = torch.zeros((1, *self.shape), dtype=self.dtype, device=self.device)
+            said = self(x, torch.zeros(1, dtype=torch.long, device=self.device))
+        require_finite("a first prediction", said, self)
+
+    def train(self, mode: bool = True) -> DDPM:
+        """Nothing changes: a network in training mode draws dropout, which no distribution has."""
+        return super().train(False)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a diffusers `DDPMPipeline` folder that `from_pretrained` reads, here and there.

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from ..files import staged, student_in, write_whole
 from .reading import Reading
 from .schedule import Schedule
+from .weights import OFFLINE, reading, variant_of, whole_network
 
 STATED = "unlearnlab.json"  # what diffusers has no field for
 SINGLE = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
-WEIGHTS = re.compile(
-    r"diffusion_pytorch_model(?:\.(?P<variant>[^.-]+))?(?:-\d+-of-\d+)?\.safetensors"
-)
-OFFLINE = (
-    "give a folder that `DDPM.save` or diffusers' save_pretrained wrote; without a network, "
-    "download the model where there is one (hf download NAME --local-dir FOLDER) and copy it here"
-)
 STUDENT = "student"  # what a run's folder calls its student's
+GIVE = "give a model trained to predict noise on a variance-preserving schedule (DDPM, DDIM)"
 # Schedulers whose networks take no noise at α_t² + σ_t² = 1, by what their names hold.
 OTHER_KINDS = {
     "FlowMatch": "flow matching",
@@ -119,21 +112,16 @@ def read_scheduler(folder: Path) -> Any:
     config = config_of(folder, "scheduler_config.json")
     name = str(config.get("_class_name", "DDPMScheduler"))
     where = f"{folder / 'scheduler_config.json'} is of {name}"
-    kinds = [kind for part_of, kind in OTHER_KINDS.items() if part_of in name]
+    require_scheduler(name, where)
     made: Any = getattr(diffusers, name, None)
-    if kinds or made is None:
-        raise ValueError(
-            f"{where}: {kinds[0] if kinds else 'unknown to diffusers'}; give a model trained to "
-            "predict noise on a variance-preserving schedule (DDPM, DDIM)"
-        )
-    with warnings.catch_warnings():  # of keys that a newer or older version knows
+    if not hasattr(made, "from_config"):
+        raise ValueError(f"{where}: unknown to diffusers; {GIVE}")
+    # Warnings are of keys that a newer or older version knows.
+    with warnings.catch_warnings(), reading(str(folder / "scheduler_config.json")):
         warnings.simplefilter("ignore")
         scheduler = made.from_config(config)
     if getattr(scheduler, "betas", None) is None or "beta_schedule" not in scheduler.config:
-        raise ValueError(
-            f"{where}, which has no betas; give a model trained on a variance-preserving schedule "
-            "(DDPM, DDIM)"
-        )
+        raise ValueError(f"{where}, which has no betas; {GIVE}")
     variance = str(scheduler.config.get("variance_type"))
     if variance.startswith("learned"):
         raise ValueError(
@@ -147,6 +135,17 @@ def read_scheduler(folder: Path) -> Any:
             stacklevel=3,
         )
     return scheduler
+
+
+def require_scheduler(name: str, where: str) -> None:
+    """Refuse schedulers of models that predict no noise on a variance-preserving schedule.
+
+    Raises:
+        ValueError: what they are of.
+    """
+    kinds = [kind for part_of, kind in OTHER_KINDS.items() if part_of in name]
+    if kinds:
+        raise ValueError(f"{where}: {kinds[0]}; {GIVE}")
 
 
 def require_network(config: dict[str, Any], path: Path | str) -> None:
@@ -186,47 +185,7 @@ def read_network(folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
     from diffusers import UNet2DModel
 
     require_network(config_of(folder, "config.json"), folder / "config.json")
-    options = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    chosen = variant_of(folder, variant)
-    try:
-        unet, told = UNet2DModel.from_pretrained(folder, variant=chosen, **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the weights in {folder} cannot be read ({line}); copy them again") from (
-            None
-        )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if told.get(kind):
-            raise ValueError(
-                f"the weights in {folder} are not those of its config.json: {len(told[kind])} "
-                f"{kind.replace('_', ' ')}, such as {next(iter(told[kind]))!r}; copy both again"
-            )
-    for name, values in unet.state_dict().items():
-        if not values.isfinite().all():
-            raise ValueError(f"the weights in {folder} are not finite, {name!r} for one")
-    return unet
-
-
-def variant_of(folder: Path, asked: str | None) -> str | None:
-    """The variant of the weights to read; the plain ones where they are there."""
-    safe = {
-        found["variant"]
-        for path in folder.glob("*.safetensors")
-        if (found := WEIGHTS.fullmatch(path.name))
-    }
-    if not safe and (others := sorted(folder.glob("*.bin"))):
-        raise ValueError(
-            f"{others[0]} is not safetensors, and reading it could run what it contains; convert "
-            "it where it can be trusted (save_pretrained(..., safe_serialization=True))"
-        )
-    if not safe:
-        raise FileNotFoundError(f"no DDPM found at {str(folder)!r} (no safetensors); {OFFLINE}")
-    if asked is None and None not in safe and len(safe) == 1:
-        return safe.pop()
-    if asked in safe:
-        return asked
-    names = ", ".join(sorted(repr(one) for one in safe))
-    raise ValueError(f"variant must be one of those in {folder} ({names}); got {asked!r}")
+    return whole_network(UNet2DModel, folder, variant_of(folder, variant), torch_dtype=dtype)
 
 
 def stated(folder: Path) -> dict[str, Any]:

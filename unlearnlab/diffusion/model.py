@@ -15,7 +15,7 @@ from ..identity import attributes
 from . import quadrature, sampling
 from .checks import require_comparable
 from .pool import AtomTables
-from .schedule import Schedule, whole
+from .schedule import Schedule, require_seed, whole
 
 FEW = 4  # noisy points at which two models are told apart
 
@@ -170,6 +170,7 @@ class DiffusionModel(AtomTables, ABC):
                 over independent ones, and their usual standard errors too wide.
         """
         whole("n", n, 1)
+        require_seed(seed)
         if sampler is None:
             exact = self.exact_draws(n, seed=seed, quasi=quasi)
             if exact is not None:

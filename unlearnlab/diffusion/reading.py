@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..errors import real
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -25,11 +26,21 @@ class Limit:
         reach: they are clipped to ±reach.
         share, most: instead of it dynamic thresholding: a share of an image's values, or 1 if that
             is more and `most` if less, becomes the reach, and the image is divided by it.
+
+    Raises:
+        TypeError, ValueError: one that is no positive number, by diffusers' name of it.
     """
 
     reach: float = 1.0
     share: float | None = None
     most: float = 1.0
+
+    def __post_init__(self) -> None:
+        given = {"clip_sample_range": self.reach, "sample_max_value": self.most}
+        given |= {} if self.share is None else {"dynamic_thresholding_ratio": self.share}
+        for name, value in given.items():
+            if not 0 < real(name, value) < float("inf"):
+                raise ValueError(f"{name} must be positive and finite; got {value!r}")
 
     @classmethod
     def of(cls, config: Any) -> Limit | None:

@@ -11,14 +11,22 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+LARGEST_SEED = 2**63 - 1
 SPACINGS = ("leading", "trailing", "linspace", "log_snr")
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """`value` as a whole number of at least `least`."""
-    if not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as a whole number of at least `least`, and of at most `most` where there is one."""
+    number = isinstance(value, Integral) and not isinstance(value, bool)
+    if not number or value < least or (most is not None and value > most):
+        asked = f"of at least {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{name} must be a whole number {asked}; got {value!r}")
     return int(value)
+
+
+def require_seed(value: Any) -> int:
+    """A seed that all generators take."""
+    return whole("seed", value, 0, LARGEST_SEED)
 
 
 def _known(spacing: str) -> str:

@@ -13,6 +13,9 @@ from .quadrature import require_finite
 from .schedule import Schedule
 
 TRIED = 4  # random points
+CHANGED = (
+    "function must not change x_t or t, which others read; let it work on a copy (x_t.clone())"
+)
 CLOSE = 1e-3  # of the largest number of a prediction: batches of other sizes round otherwise
 
 
@@ -39,10 +42,7 @@ class Wrapped(DiffusionModel):
         before = x_t._version, t._version
         out: Any = self.function(x_t, t)
         if (x_t._version, t._version) != before:
-            raise ValueError(
-                "function must not change x_t or t, which others read; let it work on a copy "
-                "(x_t.clone())"
-            )
+            raise ValueError(CHANGED)
         if not isinstance(out, Tensor) or (out.shape, out.dtype) != (x_t.shape, x_t.dtype):
             kind = type(out).__name__
             got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else kind
@@ -62,8 +62,12 @@ class Wrapped(DiffusionModel):
         generator = torch.Generator().manual_seed(0)
         x = torch.randn((TRIED, *self.shape), generator=generator).to(self.device, self.dtype)
         t = torch.randint(len(self.schedule), (TRIED,), generator=generator).to(self.device)
+        given = x.clone(), t.clone()
         with torch.no_grad():
-            first, again = (self.noise_prediction(x.clone(), t.clone()) for _ in range(2))
+            first = self.noise_prediction(*given)
+            if not (torch.equal(given[0], x) and torch.equal(given[1], t)):
+                raise ValueError(CHANGED)  # past torch, which counts changes: NumPy, or x_t.data
+            again = self.noise_prediction(x.clone(), t.clone())
             part = self.noise_prediction(x[:2].clone(), t[:2].clone())
         size = float(first.abs().max())
         training = isinstance(self.function, nn.Module) and self.function.training

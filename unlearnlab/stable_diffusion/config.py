@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import baselines
+from ..diffusion.schedule import LARGEST_SEED
 from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
 from ..training.denoising import DataObjective
 from ..training.finetune import BATCH, METHODS, objective_of
@@ -29,15 +30,15 @@ BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CONFIGS = Path(__file__).parent / "configs"
 CHECKS: dict[str, Check] = {
-    "model": fields.text,
-    "init": fields.optional(fields.text),
+    "model": fields.path,
+    "init": fields.optional(fields.path),
     "variant": fields.optional(fields.text),
     "problem": fields.among(PROBLEMS),
-    "out": fields.text,
+    "out": fields.path,
     "retain": fields.text,
     "forget": fields.texts,
     "unrelated": fields.texts,
-    "prompts": fields.optional(fields.text),
+    "prompts": fields.optional(fields.path),
     "thresholds": fields.optional(fields.numbers),
     "relative": fields.optional(fields.numbers),
     "statistic": fields.among(("ratio", "density")),
@@ -51,7 +52,7 @@ CHECKS: dict[str, Check] = {
     "sample_steps": fields.whole(1),
     "samples": fields.whole(1),
     "dtype": fields.among(DTYPES),
-    "seed": fields.whole(0),
+    "seed": fields.whole(0, LARGEST_SEED),
     "tracker": fields.optional(fields.text),
     "grid_every": fields.whole(0),
     "safety": fields.optional(fields.switch),

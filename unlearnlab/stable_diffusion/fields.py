@@ -10,9 +10,12 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from ..files import expanded
 
 Check = Callable[[str, Any], Any]
 
@@ -47,6 +50,11 @@ def text(name: str, value: Any) -> str:
     return found
 
 
+def path(name: str, value: Any) -> str:
+    """A file, a folder or a hub id; `~` and variables stand for what a shell makes of them."""
+    return expanded(name, text(name, value))
+
+
 def texts(name: str, value: Any) -> list[str]:
     """A list of texts; one text is a list of one."""
     if isinstance(value, str):
@@ -76,14 +84,18 @@ def number(name: str, value: Any) -> float:
     return found
 
 
-def whole(least: int) -> Check:
-    """A check for a whole number of at least `least`."""
+def whole(least: int, most: int = sys.maxsize) -> Check:
+    """A check for a whole number of at least `least`, and of at most `most`."""
 
     def check(name: str, value: Any) -> int:
         found = number(name, value)
-        if found != int(found) or found < least:
+        # A float has 53 bits of a number.
+        exact = value if isinstance(value, int) else int(found)
+        if found != int(found) or exact < least:
             raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
-        return int(found)
+        if exact > most:
+            raise ValueError(f"{name} must be a whole number of at most {most}; got {value!r}")
+        return exact
 
     return check
 

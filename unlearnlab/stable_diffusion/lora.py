@@ -42,7 +42,7 @@ class LoRA(Prompt, nn.Module):
         adapter: what peft calls the change.
 
     Raises:
-        ValueError: a pipeline whose adapters are fused or switched off.
+        ValueError: a pipeline whose adapters are fused or switched off; targets that no layer has.
     """
 
     def __init__(
@@ -163,15 +163,19 @@ def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int, adapter: s
 
     beside = adapters.active(unet)
     student = adapters.shared(unet)
-    names = [
+    ends = (targets,) if isinstance(targets, str) else tuple(targets)
+    there = [
         name
         for name, layer in unet.named_modules()
-        if CROSS in name
-        and name.endswith(tuple(targets))
-        and isinstance(getattr(layer, "base_layer", layer), nn.Linear)
+        if CROSS in name and isinstance(getattr(layer, "base_layer", layer), nn.Linear)
     ]
-    if not names:
-        raise ValueError(f"targets must name layers of the cross-attention; got {tuple(targets)}")
+    names = [name for name in there if name.endswith(ends)]
+    without = [end for end in ends if not any(name.endswith(end) for name in names)]
+    if without or not ends:
+        raise ValueError(
+            f"targets must each name layers of the cross-attention, such as {', '.join(TARGETS)}; "
+            f"none ends in {', '.join(map(repr, without)) or 'nothing'}"
+        )
     with torch.random.fork_rng(devices=[]), adapters.beside_others():
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)

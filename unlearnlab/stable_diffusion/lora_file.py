@@ -33,11 +33,13 @@ def found_at(place: str | os.PathLike[str]) -> Path:
     """The file of a LoRA: itself, or the one in a folder, which may be a run's.
 
     Raises:
-        FileNotFoundError: none, or several of which none has the usual name.
+        FileNotFoundError: no such place; no file in it, or several, none of the usual name.
     """
     path = student_in(place, STUDENT)
     if path.is_file():
         return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"no LoRA at {str(place)!r}: there is no such file or folder")
     there = sorted(path.glob("*.safetensors"))
     named = [one for one in there if one.name == FILE]
     if len(named or there) != 1:
@@ -56,6 +58,9 @@ def load_into(pipeline: Any, path: Path, adapter: str) -> None:
     """
     try:
         raw = load_file(path)
+        spoilt = [key for key, tensor in raw.items() if not tensor.float().isfinite().all()]
+        if spoilt:
+            raise ValueError(f"{spoilt[0]} is not finite")
         tensors, metadata = _known(type(pipeline), path, raw)
         for part in PARTS:
             if any(key.startswith(f"{part}.") for key in tensors):
@@ -104,6 +109,9 @@ def _settle(
         own = [name for name in tensors if name.startswith(f"{part}.") and "alpha" not in name]
         network = getattr(pipeline, part)
         held = [n for n, _ in network.named_parameters() if adapters.belongs(n, adapter)]
+        biases = [name for name in held if not name.endswith(".weight")]
+        if biases:
+            raise ValueError(f"it has biases, which other formats cannot hold: {biases[0]}")
         if len(own) != len(held):
             raise ValueError(f"of {len(own)} tensors for its {part}, {len(held)} find their layer")
         for name, layer in adapters.layers(network):

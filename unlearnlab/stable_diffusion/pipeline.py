@@ -78,7 +78,10 @@ class TextToImage:
                 checker where one is asked for.
         """
         pipeline = read_pipeline(name, dtype=dtype, device=device, safety=safety, variant=variant)
-        return cls(pipeline, str(name))
+        try:
+            return cls(pipeline, str(name))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{str(name)!r}: {error}") from None
 
     @property
     def device(self) -> torch.device:

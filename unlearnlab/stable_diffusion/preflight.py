@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -39,10 +40,20 @@ def settle(config: Config, sd: TextToImage) -> None:
     """Check what the pipeline must agree with, and make it as lean as the configuration asks.
 
     Raises:
-        ValueError: a prompt that is cut or has unknown words, more steps than the schedule has.
+        ValueError: a prompt that is cut or has unknown words, or is another one to the text
+            encoder, as in other letters; more steps than the schedule has.
     """
-    for text in (config.retain, *config.forget, *config.unrelated, config.reference or ""):
-        sd.prompt(text)
+    named = {"retain": config.retain}
+    for role in ("forget", "unrelated"):
+        named |= {f"{role}[{i}]": text for i, text in enumerate(getattr(config, role))}
+    states = {name: sd.states(text) for name, text in named.items()}
+    for one, other in combinations(named, 2):
+        if torch.equal(states[one], states[other]):
+            raise ValueError(
+                f"{other} {named[other]!r} is to the text encoder what {one} {named[one]!r} is: "
+                "give one of them alone"
+            )
+    sd.states(config.reference or "")
     steps = {"sample_steps": config.sample_steps}
     if "sampling_steps" in config.options:
         steps["options: sampling_steps"] = config.options["sampling_steps"]

@@ -28,6 +28,15 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def _number(loader: Any, node: Any) -> Any:
+    """A decimal number; else the text as it stands: to YAML 1.1 `010` is 8, and `1:30` is 90."""
+    text = loader.construct_scalar(node)
+    try:
+        return int(text)
+    except ValueError:
+        return text if {":", "x", "b"} & set(text) else loader.construct_yaml_float(node)
+
+
 def read_yaml(path: Path) -> dict[Any, Any]:
     """Keys and values of a YAML file.
 
@@ -47,6 +56,8 @@ def read_yaml(path: Path) -> dict[Any, Any]:
                 seen.add(str(key.value))
             return super().construct_mapping(node, deep)
 
+    Loader.add_constructor("tag:yaml.org,2002:int", _number)
+    Loader.add_constructor("tag:yaml.org,2002:float", _number)
     try:
         given = yaml.load(read_text(path), Loader)
     except (yaml.YAMLError, RecursionError) as error:

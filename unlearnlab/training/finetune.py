@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
-from ..files import require_writable
+from ..files import expanded, require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
 from . import checkpoint
@@ -286,12 +287,15 @@ def _folder(folder: str | os.PathLike[str] | None, resume: bool, accelerator: An
         if resume:
             raise ValueError("resume=True needs folder=, where the run's checkpoint lies")
         return None
-    path = Path(folder)
+    path = Path(expanded("folder", folder)).absolute()  # whatever the working directory becomes
     if accelerator.is_main_process:  # who tries a folder makes it and takes it away again
         require_writable("folder", path)
-    if not resume and checkpoint.found(path):
+    there = checkpoint.found(path)
+    if there and not resume:
         raise ValueError(
             f"folder {path} already holds a run; resume=True continues it, another folder starts "
             "anew; nothing was overwritten"
         )
+    if resume and not there and accelerator.is_main_process:
+        print(f"folder {path} holds no run to continue: this one starts anew", file=sys.stderr)
     return path

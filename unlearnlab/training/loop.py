@@ -136,9 +136,14 @@ class Loop:
         """Train to the end, from the checkpoint if there is one, in a folder of its own.
 
         Raises:
-            RuntimeError: another run holds the folder.
+            RuntimeError: another run holds the folder, or gradients are switched off.
             Stopped: by SIGINT or SIGTERM, after the round; the checkpoint is of that round.
         """
+        if self.trains and not torch.is_grad_enabled():
+            raise RuntimeError(
+                "training needs gradients: call it outside torch.no_grad() and "
+                "torch.inference_mode()"
+            )
         with held(self.folder if self.accelerator.is_main_process else None):
             return self.trained(self.rounds_run())
 

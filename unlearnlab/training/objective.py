@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import identity
 from ..diffusion.model import DiffusionModel
 from ..diffusion.precision import widest
+from ..diffusion.schedule import whole
 from ..errors import Array
 from ..problems import Problem
 from .draws import Draws, Levels
@@ -95,8 +96,7 @@ class Objective(ABC):
     dual_lr = 0.02
 
     def __init__(self, like: DiffusionModel, members: int, batch: int):
-        if batch < 2:
-            raise ValueError(f"batch must be at least 2; got {batch!r}")
+        whole("batch", batch, 2)
         self.like, self.members, self.batch = like, members, batch
         self.levels = Levels(like.schedule)
         self.tally = Tally()

@@ -100,10 +100,11 @@ def judge(problem: Problem, student: Any) -> Run:
 
 
 def held_out(problem: Problem, student: Any) -> Evaluation:
-    """The student on samples of its own; on four times as many where those leave a doubt."""
+    """The student on samples of its own; its constraints on four times as many if in doubt."""
     found = problem.evaluate(student, seed=HELD_OUT)
     if (_doubts(problem, found) > WIDEST).any():
-        found = problem.evaluate(student, seed=HELD_OUT, samples=4 * student.effort.draws)
+        more = problem.measured(student, seed=HELD_OUT, samples=4 * student.effort.draws)
+        found = found.with_constraints(more)
     return found
 
 

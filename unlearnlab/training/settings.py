@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import identity
-from ..diffusion.schedule import whole
+from ..diffusion.schedule import require_seed, whole
 from ..errors import real
 
 
@@ -117,8 +117,13 @@ def enough_memory(where: str, kept: str = "") -> Iterator[None]:
 
 
 def require_seeds(seed: int | Sequence[int], members: int) -> list[int]:
-    """One seed for each member."""
-    seeds = [seed] * members if isinstance(seed, int) else list(seed)
+    """One seed for each member.
+
+    Raises:
+        ValueError: another number of them, or one that generators do not take.
+    """
+    several = isinstance(seed, Sequence) and not isinstance(seed, str)
+    seeds: Any = seed if several else [seed] * members
     if len(seeds) != members:
         raise ValueError(f"seed must be one number or {members}, one per member; got {seed!r}")
-    return seeds
+    return [require_seed(one) for one in seeds]

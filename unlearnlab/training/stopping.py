@@ -85,6 +85,8 @@ class Stopping:
 def as_command(*, speaks: bool) -> Iterator[None]:
     """A command that exits with 130 or 143 where a signal has stopped it.
 
+    A launcher, such as `accelerate launch` or torchrun, has exit codes of its own.
+
     Args:
         speaks: whether this process says so.
     """
