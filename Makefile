@@ -17,7 +17,7 @@ export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: lab test lint unit notebook-tests experiments figures bench course notebooks slides grade site site-serve site-test dist clean
+.PHONY: lab test lint style types unit notebook-tests experiments figures bench course notebooks slides grade site site-serve site-test dist clean
 .DELETE_ON_ERROR:
 
 # The environment: rebuilt when what it is made of changes, left alone otherwise.
@@ -43,10 +43,15 @@ lab: $(LAB)/ready
 test: lint unit notebook-tests
 
 lint: $(VENV)/ready
+	$(MAKE) --no-print-directory -j2 types style
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types:
+	$(BIN)/mypy
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal

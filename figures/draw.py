@@ -258,7 +258,7 @@ DRAWINGS = (
     horses,
     shootout,
 )
-SHOOTOUTS = ("shootout", "shootout_horse")
+SHOOTOUTS = ("shootout", "shootout_images")
 RESULT_OF = {"reconstructions": "data_unlearning"}  # where it is not named as its drawing
 
 

@@ -219,7 +219,7 @@ SEEDS = {
     "controls": "100, 101 for the chains",
     "released": "0 for the pictures, 1 for the noise, 5 for Lemma 2",
     "shootout": "0, 1, 2 for the students",
-    "shootout_horse": "0, 1 for the students, 99 for the pool",
+    "shootout_images": "0, 1, 2 for the students, 99 for the pool",
     "unconditional": "0, 1, 2 for the students; 0 for the pretrained networks",
 }
 
@@ -245,7 +245,7 @@ def experiments() -> dict[str, Experiment]:
         released,
         scenes,
         shootout,
-        shootout_horse,
+        shootout_images,
     )
 
     here = "figures/experiments.py"
@@ -276,8 +276,11 @@ def experiments() -> dict[str, Experiment]:
     found["shootout"] = Experiment(
         shootout.shootout, (*DIGITS, "figures/shootout.py", "figures/gates.py")
     )
-    of_horse = ("figures/shootout.py", "figures/shootout_horse.py")
-    found["shootout_horse"] = Experiment(shootout_horse.shootout_horse, (*on_scenes, *of_horse))
+    of_images = (
+        *("figures/shootout.py", "figures/shootout_images.py"),
+        *("figures/digits.py", "figures/digit_classes.py"),
+    )
+    found["shootout_images"] = Experiment(shootout_images.shootout_images, (*on_scenes, *of_images))
     for task in ("conditional", "unconditional"):
         found[task] = Experiment(
             partial(digit_classes.forget_class, task), (*on_digits, "figures/digit_classes.py")

@@ -34,6 +34,12 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def little(monkeypatch):
+    """Estimates spend a quarter: what is drawn is not asked of these runs."""
+    monkeypatch.setattr(ul.DDPM, "effort", ul.DDPM.effort._replace(samples=128, draws=128))
+
+
 def arguments(folder, out, *more):
     given = ["--model", str(folder / "model"), "--images", str(folder / "images")]
     forget = [str(folder / "images" / f"{i:02}.png") for i in (0, 1)]
@@ -119,7 +125,7 @@ def test_a_hub_id_without_a_network_says_what_to_do(monkeypatch):
         ul.DDPM.from_pretrained("nobody/nothing")
 
 
-def test_from_the_command_line(folder, tmp_path, capsys):
+def test_from_the_command_line(folder, little, tmp_path, capsys):
     out = tmp_path / "run"
     main(arguments(folder, out))
     report = json.loads((out / "report.json").read_text())
@@ -142,7 +148,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert json.loads((out / "report.json").read_text()) == report
 
 
-def test_a_run_is_continued_where_all_of_it_was_moved(folder, tmp_path):
+def test_a_run_is_continued_where_all_of_it_was_moved(folder, little, tmp_path):
     """Model, images and the run's folder: what counts is in them, not where they lie."""
 
     def run(root, resume):
@@ -163,7 +169,7 @@ def test_a_run_is_continued_where_all_of_it_was_moved(folder, tmp_path):
         run(moved, True)
 
 
-def test_a_share_is_asked_for_on_the_command_line(folder, tmp_path):
+def test_a_share_is_asked_for_on_the_command_line(folder, little, tmp_path):
     """A model that knows no image gives none back: the share holds, and the run says so."""
     out = tmp_path / "run"
     main(arguments(folder, out, "--at-most", "0.5", "--noise-to", "300", "--within", "0.2"))
