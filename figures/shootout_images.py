@@ -17,18 +17,16 @@ from figures.digits import run_all
 from figures.digits import tools as digit_tools
 from figures.scenes import STEPS, tools
 from figures.shootout import counted
-from unlearnlab import baselines, metrics
+from unlearnlab import metrics
 from unlearnlab.diffusion.pool import _pools, tabulate
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 GOOD = (24, 8)  # levels and noises of the ratios that judge
 JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
 DRAWN = 200  # pictures that a classifier names
 PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
 RETAINED, HORSE = "a cowboy", "a cowboy with a horse"
-THREE = {HORSE: "horse", "a cowboy with a cactus": "cactus", "a cowboy at night": "night"}
 GATE = {"chains": 96, "chain_steps": 30, "primal_steps": 60, "steps": 900, "batch": 64}
-ERASING = {"primal_steps": 25, "steps": 400, "batch": 32}
 Run = dict[str, Any]
 Rates = dict[str, float]
 
@@ -91,7 +89,6 @@ def task(name: str) -> Task:
     known = {
         "digits": digits,
         "the horse": lambda: scenes({HORSE: "horse"}, 0.65),
-        "three concepts": lambda: scenes(THREE, 0.8),
     }
     return known[name]()
 
@@ -104,13 +101,6 @@ def pool_of(name: str) -> tuple[Any, list[Any], Any]:
     table = tabulate(asked.retain, asked.compared, draws, densities=False, quality=GOOD)
     on_pool, others = _pools(table)
     return on_pool, others, asked.values(table).mean(0)
-
-
-def trained(method: str, problem: Any, student: Any, how: dict[str, Any]) -> Any:
-    """The run of a method, until its thresholds are met or its steps are spent."""
-    if method == "ESD":
-        return baselines.esd(problem, student, until="met", **how, **ERASING)
-    return ul.finetune(problem, student, method="gate", **how, **GATE)
 
 
 def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
@@ -127,24 +117,53 @@ def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
 
 
 def image_run(name: str, method: str, seed: int) -> Run:
-    """A run, its student by ratios and draws of their own, and what the pool's optimum pays."""
-    asked, (on_pool, others, base) = task(name), pool_of(name)
-    problem = asked.problem
+    """A run, and what its student is worth."""
+    asked = task(name)
     start = time.process_time()
     with counted(*network_types()) as seen:
         how = {"seed": seed, "progress": False, **asked.how}
-        run = trained(method, problem, asked.student(seed), how)
+        run = ul.finetune(asked.problem, asked.student(seed), method=method, **how, **GATE)
     seconds = round(time.process_time() - start, 1)
-    drawn = run.student.sample(DRAWN, steps=STEPS, seed=3000 + seed)
-    after = asked.rates(drawn)
-    before = asked.rates(problem.retain.sample(DRAWN, steps=STEPS, seed=3000 + seed))
-    found = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD) / base
-    path = run.student.kl(problem.retain, kind="path", seed=5 + seed, **PATH)
-    same = problem.on(on_pool, others)
-    best = ul.solve(same.with_thresholds(found.mean(0) * same.baseline()))
     return {
         "status": run.status,
         "reason": run.reason,
+        **worth(name, run.student, seed, steps=STEPS),
+        "multipliers": run.multipliers.tolist(),
+        "rounds": len(run.history["loss"]),
+        "seconds": seconds,
+        "rows": seen["rows"],
+    }
+
+
+def chain_run(name: str, multipliers: list[float], seed: int) -> Run:
+    """The gated chain itself, without a student: what is the gate's, and what the student's?"""
+    start = time.process_time()
+    with counted(*network_types()) as seen:
+        gated = task(name).problem.gated(multipliers)
+        found = worth(name, gated, seed, steps=PATH["steps"], particles=False)
+    return {
+        "status": "not trained",
+        "reason": "the gated chain at the multipliers of a student",
+        **found,
+        "multipliers": multipliers,
+        "rounds": 0,
+        "seconds": round(time.process_time() - start, 1),
+        "rows": seen["rows"],
+    }
+
+
+def worth(name: str, model: Any, seed: int, **drawing: Any) -> Run:
+    """A model by ratios and draws of its own, and what the pool's optimum pays for its values."""
+    asked, (on_pool, others, base) = task(name), pool_of(name)
+    problem = asked.problem
+    drawn = model.sample(DRAWN, seed=3000 + seed, **drawing)
+    after = asked.rates(drawn)
+    before = asked.rates(problem.retain.sample(DRAWN, steps=STEPS, seed=3000 + seed))
+    found = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD) / base
+    path = model.kl(problem.retain, kind="path", seed=5 + seed, **PATH)
+    same = problem.on(on_pool, others)
+    best = ul.solve(same.with_thresholds(found.mean(0) * same.baseline()))
+    return {
         "asked": asked.levels,
         "values": found.mean(0).tolist(),
         "values stderr": (found.std(0) / np.sqrt(len(found))).tolist(),
@@ -155,10 +174,6 @@ def image_run(name: str, method: str, seed: int) -> Run:
         "collateral": max(abs(after[k] - before[k]) for k in after if k not in asked.named),
         "rates": after,
         "rates before": before,
-        "multipliers": run.multipliers.tolist(),
-        "rounds": len(run.history["loss"]),
-        "seconds": seconds,
-        "rows": seen["rows"],
     }
 
 
@@ -169,18 +184,29 @@ def network_types() -> tuple[type, ...]:
     return UNet2DModel, UNet2DConditionModel
 
 
-METHODS = {"the horse": ("gate", "ESD"), "digits": ("gate", "ESD"), "three concepts": ("gate",)}
+# Of a rare concept the ratio has a heavy tail, and no run knows its threshold: one shows it.
+RUNS = {"the horse": SEEDS, "digits": SEEDS[:1]}
+CHAINS = ("the horse",)
 
 
 def shootout_images(key: str) -> dict[str, Any]:
-    """Every method until it has met the thresholds of each task, three seeds."""
+    """The gate until it has met each task's threshold; and the gated chain, without a student."""
     torch.set_num_threads(1)
+
+    def label(name: str, method: str, seed: int) -> str:
+        return f"{name}, LU {task(name).levels[0]:g}, {method}, seed {seed}"
+
     jobs = {
-        f"{name}, LU {task(name).levels[0]:g}, {method}, seed {seed}": partial(
-            image_run, name, method, seed
-        )
-        for name, methods in METHODS.items()
-        for method in methods
-        for seed in SEEDS
+        label(name, "gate", seed): partial(image_run, name, "gate", seed)
+        for name, seeds in RUNS.items()
+        for seed in seeds
     }
-    return {"runs": run_all("shootout_images", key, jobs)}
+    runs = run_all("shootout_images", key, jobs)
+    chains = {
+        label(name, "the gated chain itself", seed): partial(
+            chain_run, name, runs[label(name, "gate", seed)]["multipliers"], seed
+        )
+        for name in CHAINS
+        for seed in RUNS[name]
+    }
+    return {"runs": {**runs, **run_all("shootout_images", key, chains)}}
