@@ -13,6 +13,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import is_grade, is_solution
 
 from tools import course
+from unlearnlab.teaching.needed import skipped
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "tutorials"
@@ -117,6 +118,15 @@ def test_lessons_begin_with_a_figure_in_fifteen_lines(path):
     first = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
     assert sum(bool(line.strip()) for line in first.source.splitlines()) <= 15
     assert any("image/png" in output.get("data", {}) for output in first.outputs)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
+def test_what_trains_is_left_out_by_a_grader(path):
+    """Cells for a GPU always; of the other lessons from 06 on something, but for 07."""
+    cells = nbformat.read(path, as_version=4).cells
+    left = skipped(cells)
+    assert {i for i, cell in enumerate(cells) if cell.source.startswith("%%cuda")} <= left
+    assert bool(left) == (path.name[:2] in {"06", *(f"{k:02}" for k in range(8, 17))})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])

@@ -39,6 +39,7 @@ def test_what_cells_bind_and_read():
         (("slow: b = 1", "answer: c = b", "print(c)"), set()),
         (("answer: c = b", "slow: b = 1"), {1}),  # too late for it
         (("slow: b = 1", "answer: c = (", "answer: d = 1"), {0}),  # no Python
+        (("slow: %%cuda\nb = 1", "print(b)", "answer: c = 1"), {0, 1}),
     ],
 )
 def test_training_is_left_out_unless_an_answer_needs_it(sources, left):

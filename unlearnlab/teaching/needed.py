@@ -75,6 +75,7 @@ def skipped(cells: Sequence[Any]) -> set[int]:
 
 def _names(source: str) -> tuple[set[str], set[str]]:
     # What Python cannot read binds nothing: the cell fails by itself.
+    source = source.removeprefix("%%cuda\n")
     try:
         return binds(source), reads(source)
     except (SyntaxError, ValueError):
