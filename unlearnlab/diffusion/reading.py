@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import real
+from . import predictions
 from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .sampling import Step
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,17 @@ class Reading:
     scheduler: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.prediction not in PREDICTIONS:
+        known = predictions.OF_DIFFUSERS
+        if self.prediction not in known:
             raise ValueError(
-                f"prediction must be one of {', '.join(PREDICTIONS)}; got {self.prediction!r}: no "
+                f"prediction must be one of {', '.join(known)}; got {self.prediction!r}: no "
                 "noise can be read off it"
             )
 
     def noise(self, told: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
-        """ε̂ from what the network told: αv + σx_t of v = αε − σx, (x_t − αx̂)/σ of x̂."""
-        if self.prediction == "epsilon":
-            return told
-        alpha, sigma = schedule.at(t, x_t)
-        if self.prediction == "v_prediction":
-            return alpha * told + sigma * x_t
-        return (x_t - alpha * told) / sigma
+        """ε̂ from what the network told."""
+        kind = predictions.OF_DIFFUSERS[self.prediction]
+        return predictions.noise(kind, told, x_t, t, schedule)
 
 
 def limited(

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..errors import real
+
 LARGEST_SEED = 2**63 - 1
 SPACINGS = ("leading", "trailing", "linspace", "log_snr")
 
@@ -84,6 +86,50 @@ class Schedule:
         self.ends_at = 1.0 if ends_clean else float(self.alphas_cumprod[0])  # α² there
         self._key = (beta.tobytes(), spacing, steps_offset, ends_clean)
         self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def from_log_snr(cls, values: ArrayLike, **options: Any) -> Schedule:
+        """The schedule of any (α, σ), by its log-SNR γ = log α²/σ²: only their ratio counts.
+
+        Args:
+            values: (T,) γ, falling.
+            options: as in the constructor.
+
+        Raises:
+            ValueError: they do not fall, or are not finite.
+        """
+        gamma = np.asarray(values, dtype=np.float64)
+        falls = gamma.ndim == 1 and len(gamma) > 1 and (np.diff(gamma) < 0).all()
+        if not falls or not np.isfinite(gamma).all():
+            raise ValueError(
+                "values must be two or more finite log-SNRs that fall from clean to noise; got "
+                f"{np.array2string(gamma, threshold=6)}"
+            )
+        log_signal = -np.logaddexp(0.0, -gamma)  # log α² of γ
+        betas = -np.expm1(np.diff(log_signal, prepend=0.0))
+        return cls(betas, **options)
+
+    @classmethod
+    def flow(cls, steps: int = 1000, *, shift: float = 1.0, **options: Any) -> Schedule:
+        """That of a rectified flow, x_s = (1 − s)x + sε, at s = 1/steps, ..., (steps − 1)/steps.
+
+        At s = 1 nothing of x is left, and there is no log-SNR: it is left out.
+
+        Args:
+            steps: of the flow's own clock.
+            shift: c, as Stable Diffusion 3 and FLUX use it: s becomes cs/(1 + (c − 1)s).
+            options: as in the constructor.
+
+        Raises:
+            ValueError: fewer than three steps, or a shift that is not positive.
+
+        Source: Esser et al. (2024), arXiv 2403.03206, for the shift.
+        """
+        if not 0 < real("shift", shift) < float("inf"):
+            raise ValueError(f"shift must be positive and finite; got {shift!r}")
+        s = np.arange(1, whole("steps", steps, 3)) / steps
+        s = shift * s / (1 + (shift - 1) * s)
+        return cls.from_log_snr(2 * (np.log1p(-s) - np.log(s)), **options)
 
     @classmethod
     def from_scheduler(cls, scheduler: Any, *, spacing: str | None = None) -> Schedule:

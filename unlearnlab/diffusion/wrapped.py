@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import predictions
 from .model import DiffusionModel
 from .quadrature import require_finite
 from .schedule import Schedule
@@ -20,7 +21,7 @@ CLOSE = 1e-3  # of the largest number of a prediction: batches of other sizes ro
 
 
 class Wrapped(DiffusionModel):
-    """A user's noise prediction as a model; see `wrap`."""
+    """A user's prediction as a model; see `wrap`."""
 
     def __init__(
         self,
@@ -29,29 +30,31 @@ class Wrapped(DiffusionModel):
         shape: Sequence[int],
         dtype: torch.dtype,
         device: str | torch.device,
+        prediction: str = "noise",
     ):
         super().__init__(shape, schedule, dtype, device)
-        self.function = function
+        self.function, self.prediction = function, predictions.require_kind(prediction)
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the user's function says, checked.
+        """What the user's function says, checked, as noise.
 
         Raises:
-            ValueError: not finite noise of the shape and dtype of x_t; or x_t or t were changed.
+            ValueError: not finite, or not of the shape and dtype of x_t; or x_t or t were changed.
         """
-        before = x_t._version, t._version
-        out: Any = self.function(x_t, t)
-        if (x_t._version, t._version) != before:
+        x, time = predictions.shown(self.prediction, x_t, t, self.schedule)
+        before = x._version, time._version
+        out: Any = self.function(x, time)
+        if (x._version, time._version) != before:
             raise ValueError(CHANGED)
         if not isinstance(out, Tensor) or (out.shape, out.dtype) != (x_t.shape, x_t.dtype):
             kind = type(out).__name__
             got = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else kind
             raise ValueError(
-                f"function must return noise of the shape and dtype of x_t, {x_t.dtype} "
-                f"{tuple(x_t.shape)}; a call returned {got}"
+                f"function must return {self.prediction} of the shape and dtype of x_t, "
+                f"{x_t.dtype} {tuple(x_t.shape)}; a call returned {got}"
             )
         require_finite("a call of function", out.detach(), self)
-        return out
+        return predictions.noise(self.prediction, out, x_t, t, self.schedule)
 
     def try_out(self) -> None:
         """Refuse a function whose answers depend on more than x_t and t.
@@ -92,19 +95,22 @@ def wrap(
     schedule: Schedule,
     shape: int | Sequence[int],
     *,
+    prediction: str = "noise",
     denoiser: bool = True,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Wrapped:
-    """Any noise prediction as a diffusion model.
+    """Any network's prediction as a diffusion model.
 
     It is tried at random points, twice and in parts, and watched at every call.
 
     Args:
         function: (x_t (B, *shape), t (B,)) → ε̂ (B, *shape), of x_t and t alone: a network in its
             eval mode.
-        schedule: the one it was trained with.
+        schedule: the one it was trained with; see `Schedule.flow` for a velocity's.
         shape: of one sample.
+        prediction: "noise", ε̂; "v", that of αε − σx; "sample", of x; "velocity", of ε − x: such
+            a function is called with x_s = (1 − s)x + sε and with s (B,) between 0 and 1.
         denoiser: whether it predicts E[ε|x_t] of the model's own samples. Guided and composed
             predictions do not: Lemmas 2 and 3 do not hold for them.
 
@@ -116,7 +122,7 @@ def wrap(
     if not callable(function):
         raise TypeError(f"function must be callable as f(x_t, t); got {type(function).__name__}")
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    model = Wrapped(function, schedule, sizes, dtype, device)
+    model = Wrapped(function, schedule, sizes, dtype, device, prediction)
     model.denoiser = denoiser
     model.try_out()
     return model
