@@ -49,9 +49,12 @@ def noise(n=1):
     return torch.randn((n, 4, 8, 8), generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_a_prompt_draws_what_the_stock_pipeline_draws(sd, guidance):
-    x = noise()
+def test_a_prompt_draws_what_the_stock_pipeline_draws(guidance, prediction):
+    pipeline = untrained()
+    pipeline.scheduler.register_to_config(prediction_type=prediction)
+    sd, x = ul.TextToImage(pipeline), noise()
     prompt = sd.prompt("a cowboy", guidance=guidance)
     for taken in sampling.unfold(
         prompt, x, sampling.chain(prompt.schedule, "ddim", 8), torch.Generator()
@@ -59,6 +62,31 @@ def test_a_prompt_draws_what_the_stock_pipeline_draws(sd, guidance):
         last = taken.x_s
     stock = drawn(sd.pipeline, x, guidance_scale=guidance)
     assert float((last - stock).abs().max()) < 1e-4
+
+
+def test_a_student_of_a_network_that_predicts_v_is_one_of_the_stock_pipeline(tmp_path):
+    """From a folder through a problem and a LoRA to the stock pipeline's own latents."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = untrained()
+    pipeline.scheduler.register_to_config(prediction_type="v_prediction")
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    sd = ul.TextToImage.from_pretrained(tmp_path / "pipeline")
+    assert sd.prediction == "v"
+    problem = ul.ReverseKL(sd.prompt("a cowboy"), [sd.prompt("a horse")], thresholds=[1.0])
+    how = {"steps": 3, "batch": 2, "sampling_steps": 4, "lr": 1e-2, "evaluate": False}
+    run = ul.finetune(problem, sd.lora(rank=2), progress=False, **how)
+    run.student.save(tmp_path / "lora")
+    stock = StableDiffusionPipeline.from_pretrained(tmp_path / "pipeline")
+    stock.set_progress_bar_config(disable=True)
+    before = drawn(stock, noise(), guidance_scale=1.0)
+    stock.load_lora_weights(tmp_path / "lora")
+    stock_drawn = drawn(stock, noise(), guidance_scale=1.0)
+    chain = sampling.chain(sd.schedule, "ddim", 8)
+    for taken in sampling.unfold(run.student, noise(), chain, torch.Generator()):
+        last = taken.x_s
+    assert float((last - stock_drawn).abs().max()) < 1e-4
+    assert float((before - stock_drawn).abs().max()) > 1e-3
 
 
 def test_prompts_of_one_network_take_one_call(sd, monkeypatch):
@@ -204,10 +232,10 @@ def test_a_run_is_not_continued_on_another_prompt(sd, tmp_path):
         ul.finetune(second, sd.lora(rank=2), resume=True, **how)
 
 
-def test_unets_that_do_more_than_predict_noise_are_refused():
+def test_unets_that_are_no_prediction_of_a_prompt_are_refused():
     pipeline = untrained()
-    pipeline.scheduler.register_to_config(prediction_type="v_prediction")
-    with pytest.raises(ValueError, match="this one predicts 'v_prediction'"):
+    pipeline.scheduler.register_to_config(prediction_type="flow")
+    with pytest.raises(ValueError, match=r"must predict one of .* this one predicts 'flow'"):
         ul.TextToImage(pipeline)
     pipeline.scheduler.register_to_config(prediction_type="epsilon")
     pipeline.unet.register_to_config(in_channels=9)

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(
         prog="python -m unlearnlab.stable_diffusion",
-        description="Unlearn prompts from a Stable Diffusion 1.x pipeline.",
+        description="Unlearn prompts from a Stable Diffusion 1.x or 2.x pipeline.",
         epilog="Reads a YAML file, prompts as CSV (UTF-8 or UTF-16; commas, semicolons or tabs), "
         "pipelines as diffusers folders or hub ids. Writes the student as diffusers' LoRA (lora/), "
         "report.json, before_and_after.png, grids and a checkpoint; `student.save` writes kohya's "

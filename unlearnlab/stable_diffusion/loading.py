@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..diffusion.ddpm_folder import require_scheduler
+from ..diffusion.predictions import OF_DIFFUSERS
 from ..diffusion.weights import reading, variant_of, whole_network
 from ..errors import real
 from ..files import require_unchanged
@@ -150,21 +151,22 @@ def quiet() -> Iterator[None]:
 
 
 def require_kind(kind: Any) -> None:
-    """Refuse pipelines that are not Stable Diffusion 1.x."""
+    """Refuse pipelines that are not Stable Diffusion 1.x or 2.x."""
     if kind != "StableDiffusionPipeline":
         what = OTHER_KINDS.get(str(kind), f"a {kind}")
         raise ValueError(
-            f"only Stable Diffusion 1.x and pipelines distilled from it are supported "
+            f"only Stable Diffusion 1.x and 2.x and pipelines distilled from them are supported "
             f"(StableDiffusionPipeline); this is {what}"
         )
 
 
 def require_network(pipeline: Any) -> None:
-    """Refuse what StableDiffusionPipeline also runs, but not as one prompt's noise prediction."""
+    """Refuse what StableDiffusionPipeline also runs, but not as one prompt's prediction."""
     require_scheduler(type(pipeline.scheduler).__name__, "the scheduler")
     kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind != "epsilon":
-        raise ValueError(f"the UNet must predict noise ('epsilon'); this one predicts {kind!r}")
+    if kind not in OF_DIFFUSERS:
+        known = ", ".join(map(repr, OF_DIFFUSERS))
+        raise ValueError(f"the UNet must predict one of {known}; this one predicts {kind!r}")
     if pipeline.scheduler.config.get("thresholding"):
         raise ValueError(
             "the scheduler has thresholding true, which is for images: latents go beyond [−1, 1]; "

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x pipelines whose prompts are distributions."""
+"""Stable Diffusion 1.x and 2.x pipelines whose prompts are distributions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.predictions import OF_DIFFUSERS
 from ..diffusion.schedule import Schedule
 from ..identity import content, contents
 from .loading import PARTS, read_pipeline, require_kind, require_network
@@ -20,7 +21,7 @@ CLOSED = 1000  # a vocabulary smaller than this knows whole words only
 
 
 class TextToImage:
-    """A Stable Diffusion 1.x pipeline, or one distilled from it.
+    """A Stable Diffusion 1.x or 2.x pipeline, or one distilled from it.
 
     Samples of its prompts are latents, scaled as the UNet sees them.
 
@@ -32,6 +33,7 @@ class TextToImage:
         pipeline: the same.
         shape: of a latent, (channels, height, width).
         schedule: the noise schedule of its scheduler.
+        prediction: what its UNet predicts: "noise", "v" (Stable Diffusion 2.x) or "sample".
         words: all it knows, where its vocabulary is closed; else empty.
 
     Raises:
@@ -49,6 +51,8 @@ class TextToImage:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         self.shape = (pipeline.unet.config.in_channels, *sides)
         self.schedule = Schedule.from_scheduler(pipeline.scheduler)
+        told = pipeline.scheduler.config.get("prediction_type", "epsilon")
+        self.prediction = OF_DIFFUSERS[told]
         self.words = _words(pipeline.tokenizer)
         self._states: dict[tuple[str, int], Tensor] = {}
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):

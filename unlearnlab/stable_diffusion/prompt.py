@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..diffusion import predictions
 from ..diffusion.model import DiffusionModel, Effort
 from . import adapters
 
@@ -72,6 +73,7 @@ class Prompt(DiffusionModel):
             for name, layer in adapters.layers(self.unet)
         ]
         how = {"guidance": self.guidance, "schedule": self.schedule}
+        how["prediction"] = self.source.prediction
         return how | {"text": found, "adapters": sorted(scales)}
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -91,7 +93,12 @@ class Prompt(DiffusionModel):
             t.repeat(n),
             encoder_hidden_states=states.to(own).repeat_interleave(len(x_t), 0),
         ).sample
-        found = dict(zip(texts, out.to(x_t.dtype).chunk(n), strict=True))
+        kind = self.source.prediction
+        told = [
+            predictions.noise(kind, part, x_t, t, self.schedule)
+            for part in out.to(x_t.dtype).chunk(n)
+        ]
+        found = dict(zip(texts, told, strict=True))
         return [one.guided(found) for one in prompts]
 
     def guided(self, found: dict[str, Tensor]) -> Tensor:
