@@ -29,8 +29,8 @@ ABOUT = {
         "Values are multiples of q's own, by ratios of 192 evaluations a picture. KL is that of "
         "paths of 200 steps, which bounds that of pictures from above; the optimum's is that of "
         "weights on a pool of 192 pictures. Whether a classifier finds what is to go is a function "
-        "of the picture, so the divergence of its rate alone, by counting 200 pictures, is less "
-        "than any such model pays. Collateral is the largest change of any other rate."
+        "of the picture, so any model with its rate pays at least the divergence of that rate "
+        "alone, by counting 200 pictures. Collateral is the largest change of any other rate."
     ),
 }
 HEAD = [
