@@ -359,7 +359,7 @@ def test_a_guidance_counts_by_what_its_samples_reach():
 
 def test_labs_on_pictures_refuse_other_things_before_they_draw():
     assert "which is not (prompt, levels, noises)" in said("12.1", "a cowboy with a cactus")
-    assert "192 evaluations a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
+    assert "192 noised copies a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
     assert "hand in a ComposedModel, or run.student" in said("14.3", 1.0)
     assert "three multipliers in one list" in said("15.4", [0.5, 0.1])
     assert "sum to less than 1" in said("15.4", [0.5, 0.4, 0.2])

@@ -11,7 +11,7 @@ PROMPTS = {
         "",
         (
             "which prompt differs from “a cowboy” in the cactus alone?",
-            "an error falls with the evaluations: levels times noises, up to 96",
+            "an error falls with the noised copies: levels times noises, up to 96",
             "(“a cowboy with ...”, 24, 4)",
         ),
         judge=image_labs.trusted,
