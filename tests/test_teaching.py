@@ -359,7 +359,25 @@ def test_a_guidance_counts_by_what_its_samples_reach():
 
 def test_labs_on_pictures_refuse_other_things_before_they_draw():
     assert "which is not (prompt, levels, noises)" in said("12.1", "a cowboy with a cactus")
-    assert "192 evaluations a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
+    assert "192 noised copies a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
     assert "hand in a ComposedModel, or run.student" in said("14.3", 1.0)
     assert "three multipliers in one list" in said("15.4", [0.5, 0.1])
     assert "sum to less than 1" in said("15.4", [0.5, 0.4, 0.2])
+
+
+def test_a_guidance_is_undone_or_is_told_where_it_stands():
+    verdict = EXERCISES["13.1"].verdict
+    for low, high in ((2, 4), (1.5, 3)):
+        share = (1 - low) / (high - low)
+        right, why = verdict(lambda a, b, s=share: a + s * (b - a), {"low": low, "high": high})
+        assert right and "a straight line in w" in why
+    for wrong, said_of_it in (
+        (lambda a, b: (a + b) / 2, "the prediction at w = 3"),
+        (lambda a, b: 2 * a - b, "the prediction at w = 0"),
+        (lambda a, b: b - a, "no prediction of this prompt at any guidance"),
+        (lambda a, b: a.mean(), "does not return one tensor of the shape of the two"),
+        (lambda a, b: a / 0, "no prediction of this prompt at any guidance"),
+        (3.0, "cannot be used"),
+    ):
+        right, why = verdict(wrong, {"low": 2, "high": 4})
+        assert not right and said_of_it in why

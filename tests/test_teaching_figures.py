@@ -93,3 +93,18 @@ def test_weights_of_pipelines_add_up(shown):
     sizes = stacked_weights(["large", "small"], {"UNet": (800, 300), "rest": (500, 500)}, alt="a")
     assert sizes == pytest.approx([2.6, 1.6])
     assert shown[0].axes[0].get_xlim()[1] > sizes.max()
+
+
+def test_rates_stand_beside_what_they_should_be(shown):
+    names = {"a cowboy": ["cowboy", "horse"], "a ball": ["ball", "red", "tree"]}
+    truth = {text: dict.fromkeys(some, 0.5) for text, some in names.items()}
+    counted = {text: dict.fromkeys(some, 0.2) for text, some in names.items()}
+    sheets.rates_beside(names, truth, counted, 100, alt="a")
+    for ax, some in zip(shown[0].axes, names.values(), strict=True):
+        assert [label.get_text() for label in ax.get_yticklabels()] == some
+        marks, points = ax.lines[:2]
+        assert list(marks.get_xdata()) == [0.5] * len(some)
+        assert list(points.get_xdata()) == [0.2] * len(some)
+        (bars,) = ax.collections
+        for (low, _), (high, _) in bars.get_segments():
+            assert (low, high) == pytest.approx((0.12, 0.28))  # 2·√(0.2·0.8/100) = 0.08

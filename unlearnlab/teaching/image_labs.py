@@ -58,7 +58,7 @@ def trusted(choice: Any) -> Verdict:
         return False, "which is not (prompt, levels, noises)"
     text, levels, noises = choice
     if levels * noises > 96:
-        return False, f"which takes {levels * noises} evaluations a picture: 96 at most"
+        return False, f"which takes {levels * noises} noised copies a picture: 96 at most"
     pipeline = TextToImage.from_pretrained("tiny")
     q = pipeline.prompt("a cowboy")
     x = q.sample(64, steps=20, seed=4)

@@ -12,17 +12,23 @@ STEPS = 300  # primal steps of lesson 09's run
 KNOBS = ("batch", "dual_lr", "dual_optimizer", "lr", "primal_steps")
 
 
-def guides(guided: Callable[..., Any]) -> Verdict:
-    """13.1: ε̂_∅ + w(ε̂_text − ε̂_∅), on random tensors."""
+def without_guidance(unguided: Callable[..., Any], low: float, high: float) -> Verdict:
+    """13.1: the prediction at w = 1 from those at two guidances, on random tensors."""
     import torch
 
     text, empty = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
-    for w in (0.0, 1.0, 2.0, 7.5):
-        if not torch.allclose(guided(text, empty, w), (1 - w) * empty + w * text, atol=1e-4):
-            return False, f"which gives another prediction at w = {w:g}"
+    way = text - empty
+    found = unguided(*(empty + w * way for w in (low, high)))
+    if getattr(found, "shape", None) != text.shape:
+        return False, "which does not return one tensor of the shape of the two"
+    w = float(((found - empty) * way).sum() / way.square().sum())
+    if not torch.allclose(found, empty + w * way, atol=1e-3):
+        return False, "which makes what is no prediction of this prompt at any guidance"
+    if abs(w - 1) > 1e-3:
+        return False, f"which makes the prediction at w = {round(w, 3) + 0.0:g}"  # −0 is 0
     return True, (
-        "it starts at the empty prompt and goes w times the way to the text's: at w = 1 the empty "
-        "prompt drops out"
+        "a guided prediction is a straight line in w: two points of it give the text's own at "
+        "w = 1, and the empty prompt's at w = 0"
     )
 
 

@@ -11,7 +11,7 @@ PROMPTS = {
         "",
         (
             "which prompt differs from “a cowboy” in the cactus alone?",
-            "an error falls with the evaluations: levels times noises, up to 96",
+            "an error falls with the noised copies: levels times noises, up to 96",
             "(“a cowboy with ...”, 24, 4)",
         ),
         judge=image_labs.trusted,
@@ -44,11 +44,14 @@ PROMPTS = {
         None,
         "",
         (
-            "where does guidance start, and in which direction does it go?",
-            "start at the empty prompt and go w times the difference",
-            "at w = 0 it is the empty prompt's prediction, at w = 1 the text's",
+            "how does a guided prediction change, when w grows by one?",
+            "it is a straight line in w, and two of its points are known",
+            "each unit of w adds (high − low)/(your.high − your.low); go from your.low to 1",
         ),
-        judge=labs.guides,
+        variants=[
+            {"low": low, "high": high} for low, high in ((2, 4), (3, 5), (2, 5), (1.5, 3), (3, 4))
+        ],
+        judge=labs.without_guidance,
     ),
     "13.2": Exercise(
         lambda w: (w - 1) / w,

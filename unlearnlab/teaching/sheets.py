@@ -95,6 +95,41 @@ def became(before: Any, after: Any, classifier: Any, lost: str, found: str) -> A
     return was[:, one] & ~now[:, one] & now[:, other]
 
 
+def rates_beside(
+    shown: Mapping[str, Sequence[str]],
+    truth: Mapping[str, Mapping[str, float]],
+    counted: Mapping[str, Mapping[str, float]],
+    n: int,
+    alt: str,
+) -> None:
+    """Show how often attributes are drawn beside how often they should be, a panel for each text.
+
+    A point is a count of n pictures with bars of two standard errors, 2√(r(1 − r)/n).
+
+    Args:
+        shown: text to the attributes in its panel, from top to bottom.
+        truth, counted: text to the rates of its attributes.
+        n: pictures of each text that were counted.
+        alt: what the picture shows, for those who do not see it.
+    """
+    import matplotlib.pyplot as plt
+
+    from .. import plot
+
+    _, (axes,) = plt.subplots(1, len(shown), figsize=(WIDEST, 2.9), sharex=True, squeeze=False)
+    for ax, (text, names) in zip(axes, shown.items(), strict=True):
+        place = np.arange(len(names))
+        share = np.array([counted[text][name] for name in names])
+        marks = [truth[text][name] for name in names]
+        ax.plot(marks, place, "|", color="black", ms=16, mew=2, label="drawings")
+        error = 2 * np.sqrt(share * (1 - share) / n)
+        ax.errorbar(share, place, xerr=error, fmt="o", ms=5, label=f"model, {n} draws")
+        ax.set_yticks(place, names)
+        ax.set(title=f"“{text}”", xlabel="share that shows it", ylim=(len(names) - 0.4, -0.6))
+    axes[-1].legend(loc="lower right")
+    plot.show(axes[0], alt=alt)
+
+
 def log_ratios_by_group(
     ratio: Any, error: Any, groups: Mapping[str, Any], titles: Sequence[str], alt: str
 ) -> None:
