@@ -80,7 +80,7 @@ def test_timesteps_equal_diffusers(spacing, steps, offset):
     ours = ul.Schedule.from_scheduler(theirs)
     expected = theirs.timesteps.tolist()
     if max(expected) > 999:  # theirs run off the end, and fail when they draw
-        with pytest.raises(ValueError, match="fewer than 1000 .*steps_offset=1, .* up to 1000"):
+        with pytest.raises(ValueError, match=r"fewer than 1000 .*steps_offset=1, .* up to 1000"):
             ours.timesteps(steps)
         return
     assert ours.timesteps(steps) == expected

@@ -23,7 +23,7 @@ from .draws import Draws
 from .gradients import Gradients
 from .multipliers import MakeOptimizer, Multipliers
 from .objective import Measured, Objective, Tally
-from .progress import Progress
+from .progress import Progress, met_already
 from .promise import draws_of, read
 from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
@@ -159,6 +159,8 @@ class Loop:
         with Progress(self) as shown, Stopping(self.folder) as stopping:
             if began:
                 shown.say(self.continued(began))
+            elif self.progress and len(self.dual.problems) == 1:
+                shown.say(met_already(*self.dual.problems))
             while not self.done:
                 reason = self.attempted()
                 if reason:
