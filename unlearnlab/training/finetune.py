@@ -111,8 +111,8 @@ def finetune(
             go on as those of a run of so many steps, and rise again where they had fallen.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
-        progress: True shows a bar on a terminal and a line a minute elsewhere, and says what q meets
-            already; None shows a bar on a terminal alone.
+        progress: True shows a bar on a terminal and a line a minute elsewhere, and says what q
+            meets already; None shows a bar on a terminal alone.
         watch: called after every round with the `Loop`: its `round`, `history` and `student`.
         options: primal_steps, accumulation, average, warmup, clip, save_every and measure_every of
             `Settings`; and those of the objective: sampling_steps (D.1, D.3, E.3), data and
