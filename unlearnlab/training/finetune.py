@@ -170,20 +170,9 @@ def finetune(
         all_of_it = (problems, make, pupil, how, batch, own, dual, start)
         told = identity_of(*all_of_it, accelerator.num_processes)
         told["student's optimiser"] = [content(make_optimizer), content(gradient_hook)]
-    loop = Loop(
-        pupil,
-        goal,
-        how,
-        dual,
-        accelerator,
-        _folder(folder, resume, accelerator),
-        told,
-        progress,
-        watch,
-        make_optimizer,
-        gradient_hook,
-    )
-    trained = loop.run()
+    place = _folder(folder, resume, accelerator)
+    steps_of = (pupil, goal, how, dual, accelerator, make_optimizer, gradient_hook)
+    trained = Loop(*steps_of, place, told, progress, watch).run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]

@@ -74,7 +74,7 @@ def met_already(problem: Problem) -> str:
     return "\n".join(
         f"{problem.names[i]} {_asked(problem, i)}, constraint {i}: q meets it already, by its "
         f"{values[i]:.4g}: nothing to do"
-        for i in np.flatnonzero(met)
+        for i in np.flatnonzero(met).tolist()
     )
 
 
