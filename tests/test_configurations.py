@@ -42,6 +42,8 @@ OPTIONS = "options: {steps: 3, batch: 4}"
         (("out:", "seed: 1_000\nout:"), "seed", 1000),
         (("out:", "seed: 9007199254740993\nout:"), "seed", 2**53 + 1),
         (("a cowboy", "10:30"), "retain", "10:30"),
+        (("a cowboy", "\U0001f469\u200d\U0001f680"), "retain", "\U0001f469\u200d\U0001f680"),
+        (("a cowboy", "می\u200cخواهم"), "retain", "می\u200cخواهم"),
     ],
 )
 def test_values_are_read_as_they_are_meant(tmp_path, change, name, value):
@@ -49,6 +51,31 @@ def test_values_are_read_as_they_are_meant(tmp_path, change, name, value):
     assert text != GOOD
     found = getattr(Config.load(written(tmp_path, text)), name)
     assert found == value and type(found) is type(value)
+
+
+CUT = [
+    (("retain: a cowboy", "retain: a cowboy #1"), 4, "a cowboy", "#1"),
+    (("a cactus]", "a cactus  # the tall one\n  ]"), 5, "a cactus", "# the tall one"),
+    (("[a horse, a cactus]", "\n- a horse\n- a cactus #2\r"), 7, "a cactus", "#2"),
+    (("out:", "reference: a #b\nout:"), 7, "a", "#b"),
+]
+
+
+@pytest.mark.parametrize(("change", "line", "prompt", "comment"), CUT)
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_a_prompt_that_a_comment_cuts_is_said(tmp_path, change, line, prompt, comment, coding):
+    text = GOOD.replace(*change).encode(coding)
+    with pytest.warns(UserWarning) as said:
+        Config.load(written(tmp_path, text))
+    told = f"run.yaml' asks for {prompt!r}: YAML takes {comment!r} for a comment; a prompt with #"
+    assert len(said) == 1 and told in str(said[0].message)
+    assert str(said[0].message).startswith(f"line {line} of ")
+
+
+@pytest.mark.parametrize("text", ['"a cowboy #1" # his', "|\n  a cowboy #1\n# his", "a cowboy#1"])
+def test_a_prompt_that_is_whole_is_not_warned_of(tmp_path, recwarn, text):
+    config = Config.load(written(tmp_path, "# first\n" + GOOD.replace("a cowboy", text)))
+    assert re.fullmatch("a cowboy ?#1", config.retain) and not recwarn.list
 
 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -77,7 +104,12 @@ REFUSED = [
     (("a cowboy", "[a cowboy]"), r"retain must be text; got \['a cowboy'\]"),
     (("a cowboy", '"  "'), "needs a prompt to retain"),
     (("a cowboy", '"a\\nb"'), "retain must be one line"),
-    (("a cowboy", '"a\\0b"'), "retain must be one line"),
+    (("a cowboy", '"a\\0b"'), r"retain has U\+0000 \(a control character\) as character 2"),
+    (("a cowboy", "a cow\u200bboy"), r"retain has U\+200B \(ZERO WIDTH SPACE\) as character 6"),
+    (("a cowboy", '"\\ufeffa cowboy"'), r"retain has U\+FEFF .* as character 1"),
+    (("a cowboy", '"a\\u200dcowboy"'), r"retain has U\+200D .* as character 2"),
+    (("[a horse, a cactus]", "[a horse, a\u3164cactus]"), r"forget\[1\] has U\+3164 .*r 2"),
+    (("out:", 'reference: "a\\u00adb"\nout:'), r"reference has U\+00AD \(SOFT HYPHEN\)"),
     (("[a horse, a cactus]", "[a horse, no]"), r"forget\[1\] must be text; got False"),
     (("[a horse, a cactus]", "{a horse: 1}"), "forget must be a text or a list"),
     (("[a horse, a cactus]", "[]"), "at least one to forget"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,8 @@ def arguments(folder, out, *more):
     given = ["--model", str(folder / "model"), "--images", str(folder / "images")]
     forget = [str(folder / "images" / f"{i:02}.png") for i in (0, 1)]
     given += ["--forget", *forget, "--out", str(out), "--steps", "12", "--batch", "4"]
-    asked = [] if {"--threshold", "--at-most"} & set(more) else ["--relative", "1.5"]
+    known = {"--threshold", "--at-most", "--relative"} & set(more)
+    asked = [] if known else ["--relative", "1.5"]
     return [*given, "--lr", "1e-3", *asked, *more]
 
 
@@ -169,12 +171,24 @@ def test_a_run_is_continued_where_all_of_it_was_moved(folder, little, tmp_path):
         run(moved, True)
 
 
-def test_a_share_is_asked_for_on_the_command_line(folder, little, tmp_path):
+@pytest.mark.parametrize("asked", ["--threshold", "--relative"])
+def test_what_asks_for_nothing_is_said_first(folder, little, tmp_path, capsys, asked):
+    main(arguments(folder, tmp_path / "run", asked, "0", "--steps", "1"))
+    told = capsys.readouterr()
+    first = told.err.splitlines()[:2]
+    for i, line in enumerate(first):
+        start = rf"KL\(q_i‖p\) ≥ 0, constraint {i}: q meets it already, .*: nothing to do"
+        assert re.fullmatch(start, line), told.err
+    assert all(row.split()[-1] == "yes" for row in told.out.splitlines()[1:3])
+
+
+def test_a_share_is_asked_for_on_the_command_line(folder, little, tmp_path, capsys):
     """A model that knows no image gives none back: the share holds, and the run says so."""
     out = tmp_path / "run"
     main(arguments(folder, out, "--at-most", "0.5", "--noise-to", "300", "--within", "0.2"))
     report = json.loads((out / "report.json").read_text())
     assert report["status"] == "converged" and report["thresholds"] == [0.5, 0.5]
+    assert capsys.readouterr().err.count("q meets it already, by its 0: nothing to do") == 2
     assert (out / "student" / "model_index.json").exists()
     asked = ("--at-most", "0.5", "--noise-to", "1000")
     with pytest.raises(ValueError, match=r"--noise-to must lie between 1 and 999.*got 1000"):

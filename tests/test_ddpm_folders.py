@@ -92,6 +92,26 @@ def test_what_the_last_class_means_is_said(tmp_path):
     assert ul.digits.load_model("conditional").classes == 10
 
 
+def test_a_last_class_is_not_spoken_of_where_there_are_none(tmp_path):
+    folder = saved(tmp_path / "none")
+    for says in (True, False):
+        with pytest.raises(ValueError, match=f"none: null_class is of networks with.*got {says}"):
+            ul.DDPM.from_pretrained(folder, null_class=says)
+    with pytest.raises(ValueError, match="ten: null_class must be True or False; got 'no'"):
+        ul.DDPM.from_pretrained(saved(tmp_path / "ten", num_class_embeds=10), null_class="no")
+
+
+@pytest.mark.parametrize("steps", [2, 12, 60, 1000])
+def test_an_offset_leaves_room_for_the_steps_that_are_sampled_by(tmp_path, steps):
+    model = ul.DDPM.from_pretrained(saved(tmp_path / "one", DDIMScheduler(steps, steps_offset=1)))
+    visited = model.schedule.timesteps(model.sampling_steps)
+    assert len(set(visited)) == len(visited) == min(50, steps - 1) and visited[-1] == 1
+    for offset in (30, 1000):
+        folder = saved(tmp_path / "far", DDIMScheduler(steps_offset=offset))
+        with pytest.raises(ValueError, match=rf"far: steps.*{offset}"):
+            ul.DDPM.from_pretrained(folder)
+
+
 # What is refused
 
 

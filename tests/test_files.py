@@ -52,6 +52,19 @@ def test_who_holds_a_folder_removes_what_killed_runs_left(tmp_path):
     assert (tmp_path / "kept.partial").exists() and (tmp_path / "lora").exists()
 
 
+@pytest.mark.parametrize("inner", [[], ["kept"]])
+def test_a_lock_that_is_a_folder_is_named_and_left(tmp_path, inner):
+    (tmp_path / files.LOCK).mkdir()
+    for name in inner:
+        (tmp_path / files.LOCK / name).touch()
+    told = r"\.run\.lock', which a run holds its folder by, cannot be locked \(.+\): remove it"
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=told), files.held(tmp_path):
+            raise AssertionError("held")
+    assert [one.name for one in tmp_path.iterdir()] == [files.LOCK]
+    assert [one.name for one in (tmp_path / files.LOCK).iterdir()] == inner
+
+
 def test_a_full_disk_is_refused_before_the_run(tmp_path, monkeypatch):
     class Full:
         def __init__(self, dir):

@@ -8,7 +8,7 @@ from test_objectives import closed_form
 
 import unlearnlab as ul
 from unlearnlab.problems import Evaluation
-from unlearnlab.training.run import held_out, judged
+from unlearnlab.training.run import HELD_OUT, held_out, judged
 from unlearnlab.training.status import ADVICE, diagnose
 
 Q, Q1 = gaussian(0.0), gaussian(1.0)
@@ -235,16 +235,18 @@ def test_held_out_samples_decide(value, error, status):
 def test_more_samples_are_drawn_where_an_error_decides(monkeypatch):
     """A doubtful constraint is measured again on four times as many samples."""
     problem = ul.Likelihood(Q, [Q1], thresholds=[0.3])
-    drawn, evaluate = [], problem.evaluate
+    drawn, measured = [], problem.measured
 
     def few(model, *, seed=0, samples=None):
         drawn.append(samples)
-        return evaluate(model, seed=seed, samples=samples or 16)
+        return measured(model, seed=seed, samples=samples or 16)
 
-    monkeypatch.setattr(problem, "evaluate", few)
+    monkeypatch.setattr(problem, "measured", few)
     monkeypatch.setattr(problem, "thresholds", np.array([1e-3]))
-    held_out(problem, Q)
+    found = held_out(problem, Q)
     assert drawn == [None, 4 * Q.effort.draws]
+    again = measured(Q, seed=HELD_OUT, samples=4 * Q.effort.draws)
+    assert found.constraints.tolist() == [float(one) for one in again]
 
 
 def test_every_status_has_advice():

@@ -52,6 +52,11 @@ def test_devices_are_compared():
         ({"seed": 1.5}, "seed must be a whole number between 0 and .*; got 1.5"),
         ({"seed": "3"}, "seed must be a whole number between 0 and .*; got '3'"),
         ({"seed": None}, "seed must be a whole number between 0 and .*; got None"),
+        *[
+            ({name: value}, f"{name} must be True or False; got {value!r}")
+            for name in ("evaluate", "resume", "progress")
+            for value in ("no", 0, 1)
+        ],
         ({"folder": ""}, "folder is empty"),
         ({"steps": -3}, "steps must be a whole number of at least 1"),
         ({"steps": 2.5}, "steps must be a whole number"),

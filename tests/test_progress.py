@@ -53,6 +53,25 @@ def test_off_a_terminal_a_line_a_minute_where_it_is_asked_for(capsys, monkeypatc
     assert all(re.search(told, line) for line in lines)
 
 
+def test_what_q_meets_already_is_said_first(capsys):
+    q, forget = gaussian(0.0), [gaussian(2.0), gaussian(1.0)]
+    how = HOW | {"multipliers": None, "progress": True}
+    ul.finetune(ul.ReverseKL(q, forget, [1.0, 9.0]), Shifted(), **how)
+    (line,) = capsys.readouterr().err.splitlines()
+    told = r"KL\(p‖q_i\) ≥ 1, constraint 0: q meets it already, by its ([\d.]+): nothing to do"
+    assert float(re.fullmatch(told, line)[1]) == pytest.approx(2.0, abs=0.2)  # (2 − 0)²/2
+    for asked in ({"thresholds": 0.0}, {"relative": 0.5}):
+        ul.finetune(ul.ReverseKL(q, forget, **asked), Shifted(), **how)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2 and all(one.endswith("nothing to do") for one in lines)
+    ul.finetune(ul.ReverseKL(q, forget, relative=1.5), Shifted(), **how)
+    assert capsys.readouterr().err == ""
+    held, missed = (lambda x: x[:, 0] < 0, 0.1), (lambda x: x[:, 0] > 0, 0.9)
+    for functions, lines in (([held, missed], 0), ([held], 1)):  # one that is to be kept holds
+        ul.finetune(ul.Moments(q, at_least=functions), Shifted(), **how | {"sampling_steps": 2})
+        assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_of_several_students_and_of_none_to_constrain_the_loss_is_shown(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     net = ul.ScoreNetwork(1, width=4).fit(gaussian(0.0).sample(50), steps=2, batch=4)

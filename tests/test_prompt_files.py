@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearnlab.stable_diffusion.config import Config
+from unlearnlab.stable_diffusion.fields import BLANK
 from unlearnlab.stable_diffusion.prompt_file import ROLES, read_prompts
 
 PLAIN = "role,prompt\nretain,a cowboy\nforget,a horse\n"
@@ -58,7 +59,8 @@ def test_quotes_and_other_letters_are_kept(tmp_path):
         (PLAIN + 'forget,"a horse\n\nunrelated,a tree\n', "row from line 4 .* is not CSV"),
         (PLAIN + 'forget,"a horse" fast\n', "row from line 4 .* is not CSV"),
         (PLAIN + 'forget,"a horse\nfast"\n', "prompt in line 4 .* must be one line"),
-        (PLAIN + "forget,a\x00horse\n", "prompt in line 4 .* must be one line"),
+        (PLAIN + "forget,a\u200b horse\n", r"prompt in line 4 of .* has U\+200B .*acter 2"),
+        (PLAIN + "forget,a\x00horse\n", r"prompt in line 4 .* has U\+0000 .* as character 2"),
         (PLAIN + "forget,\n", "line 4 .* has no prompt"),
         (PLAIN + "\n\nforgot,a tree\n", "role in line 6 .*did you mean 'forget'"),
         (PLAIN + ",a tree\n", "role in line 4 .*; got ''"),
@@ -109,7 +111,9 @@ def test_no_file(tmp_path):
 
 
 WORDS = st.text(
-    st.characters(exclude_categories=("Cc", "Cs")) | st.sampled_from(",;\t\"' "), min_size=1
+    st.characters(exclude_categories=("Cc", "Cf", "Cs"), exclude_characters=BLANK)
+    | st.sampled_from(",;\t\"' "),
+    min_size=1,
 ).filter(lambda word: word.strip() == word and "\t" not in word)
 
 

@@ -169,6 +169,7 @@ def test_stock_diffusers_loads_a_student(sd, student, folder, tmp_path):
             "a horse and a tree and a ball and a house and a cactus at night",
             "'at night' would be cut off",
         ),
+        ("a cow\u200bboy", r"prompt has U\+200B \(ZERO WIDTH SPACE\) as character 6"),
     ],
 )
 def test_prompts_that_cannot_be_read(sd, text, message):

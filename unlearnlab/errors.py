@@ -71,6 +71,13 @@ def real(name: str, value: Any) -> float:
     return float(value)
 
 
+def switch(name: str, value: Any) -> bool:
+    """`value` as True or False; whatever else Python takes for true, such as 'no', is neither."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
 def multiplier_vector(multipliers: ArrayLike, size: int) -> Array:
     """Multipliers as a non-negative float64 vector, one per constraint."""
     vector = finite_vector("multipliers", multipliers, size, per="constraint")

@@ -238,7 +238,7 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
     runs have left half written.
 
     Raises:
-        RuntimeError: another one holds it; the message says who.
+        RuntimeError: another one holds it; the message says who. Or its lock cannot be made.
     """
     if folder is None:
         yield
@@ -255,6 +255,11 @@ def held(folder: str | os.PathLike[str] | None) -> Iterator[None]:
         raise RuntimeError(
             f"folder {str(folder)!r} is in use by another run{_holder(path)}: wait until it ends, "
             "or choose another folder"
+        ) from None
+    except OSError as error:  # such as where a folder has its name
+        raise RuntimeError(
+            f"{str(path / LOCK)!r}, which a run holds its folder by, cannot be locked "
+            f"({error.strerror or error}): remove it, or choose another folder"
         ) from None
     try:
         if lock.lock_counter == 1:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import switch
 from ..files import require_unchanged
 from . import ddpm_folder
 from .model import DiffusionModel, Effort
@@ -42,8 +43,8 @@ class DDPM(DiffusionModel, nn.Module):
         label: the class drawn, or None.
 
     Raises:
-        ValueError: classes, but `null_class` is not said; a label that there is not; no label, and
-            no class that means so.
+        ValueError: classes, but `null_class` is not said, or no classes, and it is; a label that
+            there is not; no label, and no class that means so.
     """
 
     effort = Effort(512, 512, 512, 512, pool=(12, 4), training=(12, 4))
@@ -72,7 +73,12 @@ class DDPM(DiffusionModel, nn.Module):
                 f"null_class must say whether the last of the network's {classes} classes means "
                 "'no label': True or False; got None"
             )
-        self.null_class = bool(classes and null_class)
+        if not classes and null_class is not None:
+            raise ValueError(
+                f"null_class is of networks with classes, and this one has none: leave it out; got "
+                f"{null_class!r}"
+            )
+        self.null_class = classes > 0 and switch("null_class", null_class)
         self.classes = classes - self.null_class
         if label is not None and not 0 <= label < self.classes:
             known = f"0 to {self.classes - 1}" if self.classes else "none: it is unconditional"
@@ -84,7 +90,7 @@ class DDPM(DiffusionModel, nn.Module):
             )
         self.label = label
         self.rows = max(FEWEST, PIXELS // self.dim)
-        self.sampling_steps = min(self.sampling_steps, len(schedule))
+        self.sampling_steps = schedule.up_to(self.sampling_steps)
 
     @property
     def limit(self) -> Limit | None:
@@ -133,11 +139,12 @@ class DDPM(DiffusionModel, nn.Module):
         return model.requires_grad_(False)
 
     def try_out(self) -> None:
-        """Predict once, at a grey image.
+        """Predict once, at a grey image, and look up the steps to sample by.
 
         Raises:
-            ValueError: what the network says is not finite.
+            ValueError: what the network says is not finite, or an offset leaves no such steps.
         """
+        self.schedule.timesteps(self.sampling_steps)
         with torch.no_grad():
             x = torch.zeros((1, *self.shape), dtype=self.dtype, device=self.device)
             said = self(x, torch.zeros(1, dtype=torch.long, device=self.device))
@@ -153,15 +160,21 @@ class DDPM(DiffusionModel, nn.Module):
         What was loaded is what is saved: schedule, spacing, end, prediction and clipping. Whether
         the last class means "no label" is stated in a file beside diffusers' own.
         """
-        said = self.null_class if self.unet.config.num_class_embeds else None
-        ddpm_folder.write(Path(folder), self.unet, self.schedule, self.reading, said)
+        told = self._null_class_told
+        ddpm_folder.write(Path(folder), self.unet, self.schedule, self.reading, told)
+
+    @property
+    def _null_class_told(self) -> bool | None:
+        """`null_class` as the constructor takes it: nothing where there are no classes."""
+        return self.null_class if self.unet.config.num_class_embeds else None
 
     def labelled(self, label: int | None) -> DDPM:
         """The same network, drawing another class; it shares its parameters."""
         return self._like(self.unet, label)
 
     def _like(self, unet: Any, label: int | None) -> DDPM:
-        return DDPM(unet, self.schedule, label, null_class=self.null_class, reading=self.reading)
+        told = self._null_class_told
+        return DDPM(unet, self.schedule, label, null_class=told, reading=self.reading)
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """ε̂ (B, *shape)."""

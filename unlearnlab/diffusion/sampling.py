@@ -199,7 +199,7 @@ def reconstruct(
     noise = torch.randn((n, *model.shape), generator=generator).to(model.device, model.dtype)
     x = x.to(noise).expand(n, *model.shape)
     x_t = model.schedule.noised(x, torch.full((n,), t, device=noise.device), noise)
-    visited = min(DDIM_STEPS, total) if steps is None else steps
+    visited = model.schedule.up_to(DDIM_STEPS) if steps is None else steps
     later = chain(model.schedule, "ddim", visited, start=t)
     for taken in unfold(model, x_t, later, generator, model.limit):
         x_t = taken.x_s

@@ -52,7 +52,7 @@ class Schedule:
             timestep 0, as Stable Diffusion's schedulers do (set_alpha_to_one=False).
 
     Raises:
-        ValueError: betas outside (0, 1), or an unknown spacing.
+        ValueError: betas outside (0, 1), an unknown spacing, or an offset beyond the schedule.
 
     Example:
         >>> import unlearnlab as ul
@@ -78,7 +78,7 @@ class Schedule:
                 "signal at its end has no log-SNR there: leave out its last step)"
             )
         self.spacing = _known(spacing)
-        self.steps_offset = whole("steps_offset", steps_offset, 0)
+        self.steps_offset = whole("steps_offset", steps_offset, 0, len(beta) - 1)
         self.betas = torch.from_numpy(beta)
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
@@ -204,10 +204,18 @@ class Schedule:
         alpha, sigma = self.at(t, x)
         return alpha * x + sigma * noise
 
+    def up_to(self, steps: int) -> int:
+        """So many steps of a sampler, or fewer where the schedule has fewer to visit."""
+        return min(steps, len(self) - self.steps_offset)
+
     def timesteps(self, steps: int, *, spacing: str | None = None) -> list[int]:
         """The timesteps that a sampler of `steps` steps visits, from noise to data.
 
         "log_snr" makes equal steps of log-SNR, as far as the schedule's own allow.
+
+        Raises:
+            ValueError: more of them than the schedule has, or so many that its offset moves some
+                beyond its end.
         """
         total = len(self)
         if whole("steps", steps, 1) > total:
@@ -217,11 +225,17 @@ class Schedule:
             return self.nodes(steps)[0].flip(0)[:steps].tolist()
         if spacing == "leading":
             visited: Any = np.arange(steps) * (total // steps) + self.steps_offset
+            if visited[-1] >= total:
+                raise ValueError(
+                    f"steps must be fewer than {steps} with spacing 'leading' and steps_offset="
+                    f"{self.steps_offset}, which move timesteps up to {visited[-1]}, beyond the "
+                    f"last of {total}; or give spacing 'trailing'"
+                )
         elif spacing == "trailing":
             visited = np.round(np.arange(total, 0, -total / steps))[::-1] - 1
         else:
             visited = np.linspace(0, total - 1, steps).round()
-        return [int(t) for t in np.minimum(visited, total - 1)[::-1]]
+        return [int(t) for t in visited[::-1]]
 
     def nodes(self, count: int) -> tuple[Tensor, Tensor]:
         """Timesteps about equally far apart in log-SNR, with trapezoid weights ½Δγ.

@@ -35,16 +35,16 @@ CHECKS: dict[str, Check] = {
     "variant": fields.optional(fields.text),
     "problem": fields.among(PROBLEMS),
     "out": fields.path,
-    "retain": fields.text,
-    "forget": fields.texts,
-    "unrelated": fields.texts,
+    "retain": fields.prompt,
+    "forget": fields.prompts,
+    "unrelated": fields.prompts,
     "prompts": fields.optional(fields.path),
     "thresholds": fields.optional(fields.numbers),
     "relative": fields.optional(fields.numbers),
     "statistic": fields.among(("ratio", "density")),
     "temperature": fields.either("dim", fields.positive),
     "cap": fields.optional(fields.positive),
-    "reference": fields.optional(fields.text),
+    "reference": fields.optional(fields.prompt),
     "method": fields.among([*METHODS, *BASELINES]),
     "rank": fields.whole(1),
     "guidance": fields.not_negative,
@@ -60,6 +60,7 @@ CHECKS: dict[str, Check] = {
     "attention_slicing": fields.switch,
     "options": fields.mapping,
 }
+PROMPTS = ("retain", "forget", "unrelated", "reference")
 OF_FINETUNE: dict[str, Check] = {
     "steps": fields.whole(1),
     "batch": fields.whole(2),
@@ -228,7 +229,7 @@ class Config:
                 it names the file and the field.
         """
         path = _file(name)
-        given = read_yaml(path)
+        given = read_yaml(path, prompts=PROMPTS)
         given = {**given, **{key: value for key, value in changes.items() if value is not None}}
         known = [one.name for one in dataclasses.fields(cls)]
         for key in given:

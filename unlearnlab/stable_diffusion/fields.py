@@ -18,6 +18,8 @@ from typing import Any
 from ..files import expanded
 
 Check = Callable[[str, Any], Any]
+JOINERS = "\u200c\u200d"  # zero-width, and part of the spelling of Persian words and of emoji
+BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # nothing to see, of other categories
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> Any:
@@ -50,18 +52,45 @@ def text(name: str, value: Any) -> str:
     return found
 
 
+def require_visible(name: str, value: str) -> None:
+    """Refuse characters that nobody sees and a text encoder does: what is asked would not be shown.
+
+    Zero-width and control characters, but for breaks of lines and tabs, which are read as spaces,
+    and for joiners between letters that are not ASCII.
+
+    Raises:
+        ValueError: the first of them, and where it stands.
+    """
+    for i, one in enumerate(value):
+        hidden = unicodedata.category(one) in ("Cc", "Cf", "Cs") and one not in "\n\r\t"
+        joins = one in JOINERS and not (value[i - 1 : i] + value[i + 1 : i + 2]).isascii()
+        if (hidden or one in BLANK) and not joins:
+            known = unicodedata.name(one, "a control character")
+            raise ValueError(
+                f"{name} has U+{ord(one):04X} ({known}) as character {i + 1}, which cannot be "
+                f"seen: remove it; got {value!r}"
+            )
+
+
+def prompt(name: str, value: Any) -> str:
+    """Text on one line, all of which can be seen."""
+    if isinstance(value, str):
+        require_visible(name, value)
+    return text(name, value)
+
+
 def path(name: str, value: Any) -> str:
     """A file, a folder or a hub id; `~` and variables stand for what a shell makes of them."""
     return expanded(name, text(name, value))
 
 
-def texts(name: str, value: Any) -> list[str]:
-    """A list of texts; one text is a list of one."""
+def prompts(name: str, value: Any) -> list[str]:
+    """A list of prompts; one prompt is a list of one."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name} must be a text or a list of texts; got {value!r}")
-    return [text(f"{name}[{i}]", one) for i, one in enumerate(value)]
+    return [prompt(f"{name}[{i}]", one) for i, one in enumerate(value)]
 
 
 def switch(name: str, value: Any) -> bool:

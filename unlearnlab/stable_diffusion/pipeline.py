@@ -12,6 +12,7 @@ from torch import Tensor
 from ..diffusion.predictions import OF_DIFFUSERS
 from ..diffusion.schedule import Schedule
 from ..identity import content, contents
+from .fields import require_visible
 from .loading import PARTS, read_pipeline, require_kind, require_network
 from .lora import LoRA
 from .prompt import Prompt
@@ -106,8 +107,8 @@ class TextToImage:
             negative: the prompt that guidance leads away from.
 
         Raises:
-            ValueError: a prompt longer than the text encoder reads, or with words that a closed
-                vocabulary does not have.
+            ValueError: a prompt longer than the text encoder reads, with characters that cannot be
+                seen, or with words that a closed vocabulary does not have.
         """
         return Prompt(self, text, guidance=guidance, negative=negative)
 
@@ -144,6 +145,7 @@ class TextToImage:
         """(tokens, width) what the text encoder makes of a prompt; computed once."""
         known = (text, len(self.pipeline.tokenizer))  # a textual inversion adds to it
         if known not in self._states:
+            require_visible("prompt", text)
             tokens = self._tokens(text)
             with torch.no_grad():
                 self._states[known] = self.pipeline.text_encoder(tokens)[0][0]

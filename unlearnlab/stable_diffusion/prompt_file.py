@@ -48,7 +48,7 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
             raise ValueError(f"{where} has {surplus[0]!r} in a column without a name")
         given = dict(zip(names, row, strict=True))
         role = fields.one_of(f"role in {where}", given["role"].lower(), ROLES)
-        prompt = fields.text(f"prompt in {where}", given["prompt"])
+        prompt = fields.prompt(f"prompt in {where}", given["prompt"])
         if not prompt:
             raise ValueError(f"{where} has no prompt")
         found[role].append(prompt)

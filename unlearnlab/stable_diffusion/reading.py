@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+COMMENT = re.compile(r" +(#[^\r\n]*)")
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -37,8 +40,34 @@ def _number(loader: Any, node: Any) -> Any:
         return text if {":", "x", "b"} & set(text) else loader.construct_yaml_float(node)
 
 
-def read_yaml(path: Path) -> dict[Any, Any]:
+def _texts(node: Any) -> Iterator[Any]:
+    """The nodes of text without quotes in a value."""
+    if isinstance(node.value, str):
+        if node.style is None:
+            yield node
+        return
+    for one in node.value:
+        for inner in one if isinstance(one, tuple) else [one]:
+            yield from _texts(inner)
+
+
+def _say_what_is_cut(node: Any, text: str, path: Path) -> None:
+    """Warn of words that YAML takes for a comment: of `a dog #1` it reads `a dog`."""
+    for one in _texts(node):
+        comment = COMMENT.match(text, one.end_mark.index)
+        if comment:
+            warnings.warn(
+                f"line {one.end_mark.line + 1} of {str(path)!r} asks for {one.value!r}: YAML takes "
+                f"{comment[1].strip()!r} for a comment; a prompt with # in it must stand in quotes",
+                stacklevel=4,
+            )
+
+
+def read_yaml(path: Path, *, prompts: Collection[str] = ()) -> dict[Any, Any]:
     """Keys and values of a YAML file.
+
+    Args:
+        prompts: keys whose values are; a comment behind one may be its end, and is said.
 
     Raises:
         ValueError: another encoding, not YAML, no keys and values, or a key given twice, of which
@@ -49,7 +78,9 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
-            for key, _ in node.value:
+            for key, value in node.value:
+                if key.value in prompts:
+                    _say_what_is_cut(value, text, path)
                 if isinstance(key.value, str) and key.value in seen:
                     line = key.start_mark.line + 1
                     raise ValueError(f"config {str(path)!r} has {key.value!r} again in line {line}")
@@ -58,8 +89,9 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 
     Loader.add_constructor("tag:yaml.org,2002:int", _number)
     Loader.add_constructor("tag:yaml.org,2002:float", _number)
+    text = read_text(path)
     try:
-        given = yaml.load(read_text(path), Loader)
+        given = yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"config {str(path)!r} is not YAML ({error})") from None
     if not isinstance(given, Mapping):

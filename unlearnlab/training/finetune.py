@@ -15,6 +15,7 @@ from torch import nn
 from ..diffusion.checks import require_comparable, require_family
 from ..diffusion.model import DiffusionModel
 from ..diffusion.sampling import chain
+from ..errors import switch
 from ..files import expanded, require_writable
 from ..identity import content
 from ..problems import Problem, require_problem
@@ -110,8 +111,8 @@ def finetune(
             go on as those of a run of so many steps, and rise again where they had fallen.
         evaluate: whether to evaluate the student on samples of its own at the end.
         accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
-        progress: True shows a bar on a terminal and a line a minute elsewhere, None a bar on a
-            terminal alone.
+        progress: True shows a bar on a terminal and a line a minute elsewhere, and says what q
+            meets already; None shows a bar on a terminal alone.
         watch: called after every round with the `Loop`: its `round`, `history` and `student`.
         options: primal_steps, accumulation, average, warmup, clip, save_every and measure_every of
             `Settings`; and those of the objective: sampling_steps (D.1, D.3, E.3), data and
@@ -122,12 +123,15 @@ def finetune(
 
     Raises:
         TypeError, ValueError: models that do not fit together, named; a folder that holds another
-            run; an unknown method or option.
+            run; an unknown method or option; a switch that is neither True nor False.
         MemoryError: a step did not fit; the last checkpoint is kept.
         Stopped: a KeyboardInterrupt, of a run that a signal has ended and that is saved.
 
     Source: [K] Appendices D and E.3.
     """
+    shown = progress is not None and progress
+    for name, value in {"resume": resume, "evaluate": evaluate, "progress": shown}.items():
+        switch(name, value)
     problems = _problems(problem)
     make = objective_of(method or _default_method(problems[0], until), type(problems[0]))
     pupil = _student(student, problems, method)
@@ -166,20 +170,9 @@ def finetune(
         all_of_it = (problems, make, pupil, how, batch, own, dual, start)
         told = identity_of(*all_of_it, accelerator.num_processes)
         told["student's optimiser"] = [content(make_optimizer), content(gradient_hook)]
-    loop = Loop(
-        pupil,
-        goal,
-        how,
-        dual,
-        accelerator,
-        _folder(folder, resume, accelerator),
-        told,
-        progress,
-        watch,
-        make_optimizer,
-        gradient_hook,
-    )
-    trained = loop.run()
+    place = _folder(folder, resume, accelerator)
+    steps_of = (pupil, goal, how, dual, accelerator, make_optimizer, gradient_hook)
+    trained = Loop(*steps_of, place, told, progress, watch).run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
     runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
     return runs if isinstance(problem, Sequence) else runs[0]

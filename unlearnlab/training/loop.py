@@ -8,25 +8,23 @@ stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..files import held
 from . import checkpoint
-from .draws import Draws
-from .gradients import Gradients
-from .multipliers import MakeOptimizer, Multipliers
+from .multipliers import Multipliers
 from .objective import Measured, Objective, Tally
-from .progress import Progress
+from .progress import Progress, met_already
 from .promise import draws_of, read
 from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
+from .steps import Steps
 from .stopping import Stopped, Stopping
 
 EXPLODED = 100.0  # times the largest loss of the first rounds
@@ -63,52 +61,23 @@ def unconstrained(
     return trained
 
 
-def adamw(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """The optimiser of a student, where none is given."""
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4)
-
-
 @dataclass
-class Loop:
+class Loop(Steps):
     """A training run: its state between rounds.
 
     Attributes:
-        student: what is trained; parameters may be stacked, (K, ...).
-        objective: what a step minimises and a round measures.
-        dual: the multipliers, and the optimiser that moves them.
-        make_optimizer: of the student, from its parameters; its learning rate follows the course of
-            `rate`. By default AdamW.
-        gradient_hook: called with the parameters before each step of the optimiser, to change their
-            gradients.
+        folder: where checkpoints lie; None for nowhere. identity: what they are of.
+        progress: what is shown; see `Progress`.
         watch: called with this loop after every round, such as to log its history.
     """
 
-    student: Any
-    objective: Objective
-    settings: Settings
-    dual: Multipliers
-    accelerator: Any
     folder: Path | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     progress: bool | None = None
     watch: Callable[[Any], None] | None = None
-    make_optimizer: MakeOptimizer | None = None
-    gradient_hook: Callable[[list[nn.Parameter]], None] | None = None
 
     def __post_init__(self) -> None:
-        trained: list[Any] = [self.student, self.objective.extras or nn.Module()]
-        self.parameters = [p for one in trained for p in one.parameters() if p.requires_grad]
-        self.trains = bool(self.parameters)
-        self.members = len(self.settings.seeds)
-        if self.trains:
-            made = self.make_optimizer
-            primal = made(self.parameters) if made else adamw(self.parameters, self.settings.lr)
-            self.rates = [group["lr"] for group in primal.param_groups]
-            self.primal = self.accelerator.prepare(primal)
-        clip = self.settings.clip
-        self.gradients = Gradients(self.parameters, self.objective, self.accelerator, clip)
-        self.objective.attach(self.student)
-        self.average = [p.detach().clone() for p in self.parameters]
+        super().__post_init__()
         self.history: dict[str, list[Tensor]] = {
             key: [] for key in ("loss", "objective", "constraints", "stderr", "multipliers")
         }
@@ -159,6 +128,8 @@ class Loop:
         with Progress(self) as shown, Stopping(self.folder) as stopping:
             if began:
                 shown.say(self.continued(began))
+            elif self.progress and len(self.dual.problems) == 1:
+                shown.say(met_already(*self.dual.problems))
             while not self.done:
                 reason = self.attempted()
                 if reason:
@@ -208,7 +179,7 @@ class Loop:
                 self.objective.measure(self.student, self.dual.values(), draws)
         loss = torch.zeros(self.members, dtype=torch.float64)
         for step in range(first, last):
-            loss += self.primal_step(step).cpu().double() / self.each
+            loss += self.primal_step(step, self.rate(step)).cpu().double() / self.each
         # What decides whether to stop must be equal on all processes, or one waits for ever.
         loss = self.accelerator.reduce(loss.to(self.dual.weights), reduction="mean").cpu().double()
         measured = self.read(loss) if self.dual.reads else self.measured(loss)
@@ -235,25 +206,6 @@ class Loop:
                 found = Measured(loss, *read(*asked, seed=CHECKED + self.round, samples=more))
         return found
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The student with its averaged weights, for a while."""
-        kept = [p.detach().clone() for p in self.parameters]
-        try:
-            self.use_average()
-            yield
-        finally:
-            with torch.no_grad():
-                for p, own in zip(self.parameters, kept, strict=True):
-                    p.copy_(own)
-
-    def use_average(self) -> None:
-        """Put the averaged weights into the student, where there are any."""
-        if self.settings.average:
-            with torch.no_grad():
-                for p, averaged in zip(self.parameters, self.average, strict=True):
-                    p.copy_(averaged)
-
     @property
     def measures(self) -> bool:
         """Whether this round measures; one that does not repeats what was last measured."""
@@ -269,46 +221,6 @@ class Loop:
             return Measured(loss, none, none)
         return Measured(*(self.history[key][-1] for key in ("objective", "constraints", "stderr")))
 
-    def primal_step(self, step: int) -> Tensor:
-        """One step of the optimiser on the Lagrangian; its (K,) value."""
-        value = torch.zeros(self.members, device=self.dual.weights.device)
-        count = self.settings.accumulation
-        first = 2 + self.accelerator.process_index * count
-        for part in range(first, first + count):  # batches in one order, whoever computes them
-            draws = Draws(self.settings.seeds, step, part=part, like=self.like)
-            for loss in self.forward(draws):
-                value += loss.detach().reshape(-1, self.members).sum(0) / count
-                self.gradients.add(loss / count)
-        if not self.trains:
-            return value
-        self.gradients.finish()
-        self.objective.hook(self.parameters)
-        if self.gradient_hook is not None:
-            self.gradient_hook(self.parameters)
-        for group, rate in zip(self.primal.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.rate(step)
-        self.primal.step()
-        self.primal.zero_grad()
-        decay = min(self.settings.average, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
-        return value
-
-    def forward(self, draws: Draws) -> Iterator[Tensor]:
-        """The losses of a batch, each computed in the precision that accelerate is asked for."""
-        losses = self.objective.losses(self.student, self.dual.values(), draws)
-        done = object()
-        while True:
-            with self.accelerator.autocast():  # the forward pass alone
-                loss: Any = next(losses, done)
-            if loss is done:
-                return
-            yield loss
-
-    def draws(self, step: int, *, part: int) -> Draws:
-        """Random numbers of this process."""
-        process = self.accelerator.process_index
-        return Draws(self.settings.seeds, step, process, part=part, like=self.like)
-
     def rate(self, step: int) -> float:
         """Linear warm-up, then cosine to a twentieth; where readings end the run, by crossings."""
         total = self.each if self.dual.reads else self.settings.steps
@@ -317,12 +229,6 @@ class Loop:
         if self.dual.reads:
             return min(1.0, (step + 1) / warm) / math.sqrt(1 + self.dual.crossings(self.history))
         return (step + 1) / warm if step < warm else 0.05 + 0.475 * (1 + math.cos(math.pi * share))
-
-    @property
-    def like(self) -> Tensor:
-        """An empty tensor of the samples' dtype and device."""
-        model = self.objective.like
-        return torch.empty(0, dtype=model.dtype, device=model.device)
 
     def trouble(self, loss: Tensor, measured: Measured) -> str | None:
         """Why the run must stop: numbers that are not finite, or a loss out of all proportion."""
@@ -341,39 +247,26 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """All that the next round depends on, copied to the CPU."""
-        dual, scaler = self.dual.optimizer, self.accelerator.scaler
-        return checkpoint.to_cpu(
-            {
-                "round": self.round,
-                "step": self.step,
-                "steps": self.settings.steps,
-                "student": [p.detach() for p in self.parameters],
-                "average": self.average,
-                # What an optimiser was made with comes back with the optimiser itself.
-                "primal": self.primal.state_dict()["state"] if self.trains else {},
-                "dual": {} if dual is None else dual.state_dict()["state"],
-                "multipliers": self.dual.weights.detach(),
-                "loss scale": {} if scaler is None else scaler.state_dict(),
-                "history": self.stacked(),
-            }
-        )
+        dual = self.dual.optimizer
+        own = {
+            "round": self.round,
+            "step": self.step,
+            "steps": self.settings.steps,
+            "dual": {} if dual is None else dual.state_dict()["state"],
+            "multipliers": self.dual.weights.detach(),
+            "history": self.stacked(),
+        }
+        return checkpoint.to_cpu(super().state() | own)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
+        super().restore(state)
         self.round, self.step = state["round"], state["step"]
         with torch.no_grad():
-            for p, stored in zip(self.parameters, state["student"], strict=True):
-                p.copy_(stored)
-            for p, stored in zip(self.average, state["average"], strict=True):
-                p.copy_(stored)
             self.dual.weights.copy_(state["multipliers"])
-        if self.trains:
-            self.primal.load_state_dict(self.primal.state_dict() | {"state": state["primal"]})
         dual = self.dual.optimizer
         if dual is not None:
             dual.load_state_dict(dual.state_dict() | {"state": state["dual"]})
-        if self.accelerator.scaler is not None:  # of half precision
-            self.accelerator.scaler.load_state_dict(state["loss scale"])
         self.history = {key: list(values) for key, values in state["history"].items()}
 
     def save(self) -> None:

@@ -6,7 +6,10 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
+
+from ..problems import Problem
 
 EVERY = 60.0  # seconds between lines
 
@@ -39,7 +42,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line of its own, where anything is shown."""
-        if self.shows:
+        if self.shows and line:
             tqdm.write(line, file=sys.stderr)
 
     def after_round(self) -> None:
@@ -60,6 +63,26 @@ class Progress:
             )
 
 
+def met_already(problem: Problem) -> str:
+    """Of which constraints training has nothing to do, a line each; nothing where q meets none.
+
+    What is to be kept holds at q, as it should: it counts only where everything holds.
+    """
+    values = problem.baseline()
+    met = problem.shortfalls(values) <= 0
+    met[problem.forgotten :] &= met.all()
+    return "\n".join(
+        f"{problem.names[i]} {_asked(problem, i)}, constraint {i}: q meets it already, by its "
+        f"{values[i]:.4g}: nothing to do"
+        for i in np.flatnonzero(met).tolist()
+    )
+
+
+def _asked(problem: Problem, i: int) -> str:
+    """What is asked of a constraint, without its name."""
+    return f"{'≥' if problem.senses[i] > 0 else '≤'} {problem.thresholds[i]:.4g}"
+
+
 def seen(loop: Any) -> str:
     """The loss of the last round; of one student each constraint, its threshold and λ."""
     last = {key: values[-1] for key, values in loop.history.items()}
@@ -69,7 +92,5 @@ def seen(loop: Any) -> str:
         values, multipliers = last["constraints"][0], last["multipliers"][0]
         for i, name in enumerate(problem.names):
             value = f" {float(values[i]):.4g}" if len(values) == problem.m else ""
-            sign = "≥" if problem.senses[i] > 0 else "≤"
-            asked = f"{sign} {problem.thresholds[i]:.4g}"
-            parts.append(f"{name}{value} {asked}, λ {float(multipliers[i]):.4g}")
+            parts.append(f"{name}{value} {_asked(problem, i)}, λ {float(multipliers[i]):.4g}")
     return "; ".join(parts)

@@ -182,7 +182,7 @@ def shares(
 ) -> list[Estimate]:
     """The share of noised copies of each image that the model gives back."""
     n, found = draws or how.draws, []
-    t, steps = how.level(model.schedule), min(how.steps, len(model.schedule))
+    t, steps = how.level(model.schedule), model.schedule.up_to(how.steps)
     for i, x in enumerate(images):
         back = reconstruct(model, x, t, n=n, steps=steps, seed=seed * 1000 + i)
         share = float(Near(x, how.within)(back).mean())
