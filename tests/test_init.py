@@ -54,7 +54,9 @@ def test_a_prompt_s_run_starts_from_an_earlier_lora(tmp_path, seen):
 
 def test_a_lora_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path):
     path = written(tmp_path, GOOD + f"init: {tmp_path}/none\n")
-    with pytest.raises(ValueError, match=r"init: no LoRA at .*none': there is no such file or folder"):
+    with pytest.raises(
+        ValueError, match=r"init: no LoRA at .*none': there is no such file or folder"
+    ):
         Config.load(path)
     path = written(tmp_path, GOOD + f"method: dual-only\ninit: {tmp_path}\n")
     with pytest.raises(ValueError, match="init is of methods with a student; dual-only has none"):
