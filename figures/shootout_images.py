@@ -17,7 +17,7 @@ from figures.digits import run_all
 from figures.digits import tools as digit_tools
 from figures.scenes import STEPS, tools
 from figures.shootout import counted
-from unlearnlab import baselines, metrics
+from unlearnlab import metrics
 from unlearnlab.diffusion.pool import _pools, tabulate
 
 SEEDS = (0, 1)
@@ -26,7 +26,6 @@ JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, 
 DRAWN = 200  # pictures that a classifier names
 PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
 RETAINED, HORSE = "a cowboy", "a cowboy with a horse"
-ERASING = {"primal_steps": 25, "steps": 400, "batch": 32}
 GATE = {"chains": 96, "chain_steps": 30, "primal_steps": 60, "steps": 900, "batch": 64}
 Run = dict[str, Any]
 Rates = dict[str, float]
@@ -104,13 +103,6 @@ def pool_of(name: str) -> tuple[Any, list[Any], Any]:
     return on_pool, others, asked.values(table).mean(0)
 
 
-def trained(method: str, problem: Any, student: Any, how: dict[str, Any]) -> Any:
-    """The run of a method, until its threshold is met or its steps are spent."""
-    if method == "ESD":
-        return baselines.esd(problem, student, until="met", **how, **ERASING)
-    return ul.finetune(problem, student, method=method, **how, **GATE)
-
-
 def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
     """The least KL in nats of any model that shows each of these as often: of its rate alone.
 
@@ -130,7 +122,7 @@ def image_run(name: str, method: str, seed: int) -> Run:
     start = time.process_time()
     with counted(*network_types()) as seen:
         how = {"seed": seed, "progress": False, **asked.how}
-        run = trained(method, asked.problem, asked.student(seed), how)
+        run = ul.finetune(asked.problem, asked.student(seed), method=method, **how, **GATE)
     seconds = round(time.process_time() - start, 1)
     return {
         "status": run.status,
@@ -195,7 +187,6 @@ def network_types() -> tuple[type, ...]:
 # Of a rare concept the ratio has a heavy tail, and no run knows its threshold: one shows it.
 RUNS = {
     ("the horse", "gate"): SEEDS,
-    ("the horse", "ESD"): SEEDS[:1],
     ("digits", "gate"): SEEDS[:1],
 }
 

@@ -194,6 +194,11 @@ class Problem(ABC):
         """(m,) constraint values at p = q: where unlearning starts."""
         return self._baseline.copy()
 
+    @property
+    def known_baseline(self) -> Array | None:
+        """`baseline` where it has been measured already, else None: it costs samples of q."""
+        return self.__dict__.get("_baseline")
+
     @cached_property
     def _baseline(self) -> Array:
         return Evaluation.of(0.0, self.measured(self.retain)).constraints

@@ -66,14 +66,20 @@ class Progress:
 def met_already(problem: Problem) -> str:
     """Of which constraints training has nothing to do, a line each; nothing where q meets none.
 
-    What is to be kept holds at q, as it should: it counts only where everything holds.
+    Said where q's values are known, as with relative thresholds, and of divergences that must be
+    at least 0. What is to be kept holds at q, as it should: it counts only where everything holds.
     """
-    values = problem.baseline()
-    met = problem.shortfalls(values) <= 0
-    met[problem.forgotten :] &= met.all()
+    values = problem.known_baseline
+    if values is None:
+        met = (problem.thresholds == 0) & (problem.sense > 0)
+        why = ["as everything does"] * problem.m
+    else:
+        met = problem.shortfalls(values) <= 0
+        met[problem.forgotten :] &= met.all()
+        why = [f"by its {value:.4g}" for value in values]
     return "\n".join(
-        f"{problem.names[i]} {_asked(problem, i)}, constraint {i}: q meets it already, by its "
-        f"{values[i]:.4g}: nothing to do"
+        f"{problem.names[i]} {_asked(problem, i)}, constraint {i}: q meets it already, {why[i]}: "
+        "nothing to do"
         for i in np.flatnonzero(met).tolist()
     )
 
