@@ -1,14 +1,14 @@
 // A comb of two densities: p on the first part of every block of cells, p′ on the rest. The finer the
 // blocks, the closer each of its integrals comes to the mixture's; the average falls short.
-import { cells, kl, mixture, normalised } from "./densities.mjs";
+import { cells, kl, mixture, normalised, perUnit } from "./densities.mjs";
 
-export const GRID = cells(-8, 8, 4000);
+const GRID = cells(-8, 8, 4000);
 const third = [1 / 3, 1 / 3, 1 / 3];
 const stds = [0.6, 0.6, 0.6];
 const q = normalised(mixture(GRID.x, third, [-3, 0, 3], stds));
 const q1 = normalised(mixture(GRID.x, [1], [0], [0.6]));
-export const one = normalised(mixture(GRID.x, [0.7, 0.05, 0.25], [-3, 0, 3], stds));
-export const other = normalised(mixture(GRID.x, [0.25, 0.05, 0.7], [-3, 0, 3], stds));
+const one = normalised(mixture(GRID.x, [0.7, 0.05, 0.25], [-3, 0, 3], stds));
+const other = normalised(mixture(GRID.x, [0.25, 0.05, 0.7], [-3, 0, 3], stds));
 
 /** [KL(p‖q₁), KL(p‖q)]. */
 const values = (p) => [kl(p, q1), kl(p, q)];
@@ -48,12 +48,11 @@ export async function show(host) {
   slider(host, { ...share, onInput: turn((v) => (theta = v)) });
   const panel = new Panel(host, { x: [-6, 6], y: [0, 0.6], xLabel: "x", yLabel: "density", label });
   const say = readout(host);
-  const perCell = (masses) => Array.from(masses, (mass) => mass / GRID.width);
-  panel.line("p", GRID.x, perCell(one), COLORS.retain, "5 4");
-  panel.line("p′", GRID.x, perCell(other), COLORS.forget, "5 4");
+  panel.line("p", GRID.x, perUnit(one, GRID.width), COLORS.retain, "5 4");
+  panel.line("p′", GRID.x, perUnit(other, GRID.width), COLORS.forget, "5 4");
 
   function draw() {
-    panel.line("comb", GRID.x, perCell(comb(blocks(), theta)), COLORS.unlearned);
+    panel.line("comb", GRID.x, perUnit(comb(blocks(), theta)), COLORS.unlearned);
     const { wanted, average, comb: reached } = measured(blocks(), theta);
     say(
       `KL(p‖q₁): the θ-combination is ${digits(wanted[0])} nats, the average has ${digits(average[0])}, ` +

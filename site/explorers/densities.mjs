@@ -24,6 +24,9 @@ export function normalised(values) {
   return values.map((value) => value / total);
 }
 
+/** Densities of masses on cells of one width. */
+export const perUnit = (masses, width) => Array.from(masses, (mass) => mass / width);
+
 /** Masses proportional to exp(logs). */
 export function fromLogs(logs) {
   const most = logs.reduce((a, b) => Math.max(a, b), -Infinity);

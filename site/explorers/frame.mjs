@@ -52,8 +52,8 @@ export class Panel {
     this.y = d3.scaleLinear(y, [height - MARGIN.bottom, MARGIN.top]);
     const bottom = this.svg.append("g").attr("transform", `translate(0,${height - MARGIN.bottom})`);
     bottom.call(d3.axisBottom(this.x).ticks(8));
-    this.left = this.svg.append("g").attr("transform", `translate(${MARGIN.left},0)`);
-    this.left.call(d3.axisLeft(this.y).ticks(5));
+    const left = this.svg.append("g").attr("transform", `translate(${MARGIN.left},0)`);
+    left.call(d3.axisLeft(this.y).ticks(5));
     this.caption(xLabel, width / 2, height - 6);
     this.caption(yLabel, 14, height / 2, -90);
     this.marks = this.svg.append("g");
@@ -64,12 +64,6 @@ export class Panel {
   caption(text, x, y, turn = 0) {
     const at = `translate(${x},${y}) rotate(${turn})`;
     this.svg.append("text").attr("transform", at).attr("text-anchor", "middle").text(text);
-  }
-
-  /** Another range of the vertical axis. */
-  range(low, high) {
-    this.y.domain([low, high]);
-    this.left.call(d3.axisLeft(this.y).ticks(5));
   }
 
   mark(name, tag) {
@@ -101,7 +95,7 @@ export class Panel {
   }
 
   say(name, color, dash = null) {
-    if (this.names.includes(name) || name.startsWith("-")) return;
+    if (this.names.includes(name)) return;
     const place = MARGIN.top + 8 + 18 * this.names.length;
     this.names.push(name);
     const start = this.right ? this.size.width - MARGIN.right - 22 : MARGIN.left + 12;
@@ -112,5 +106,5 @@ export class Panel {
   }
 }
 
-export const COLORS = { retain: "#0072B2", forget: "#D55E00", unlearned: "#009E73", other: "#CC79A7", line: "#7f7f7f" };
+export const COLORS = { retain: "#0072B2", forget: "#D55E00", unlearned: "#009E73", other: "#CC79A7" };
 export const digits = (number, places = 3) => number.toFixed(places);

@@ -6,25 +6,25 @@ const GRID = cells(-9, 9, 900);
 const MEANS = [-3, 0, 3];
 const WEIGHTS = { p: [0.45, 0.1, 0.45], q: [1 / 3, 1 / 3, 1 / 3] };
 const STD = 0.6;
-export const CLEANEST = 8; // log-SNR
-export const NOISIEST = -8;
+const CLEANEST = 8; // log-SNR
+const NOISIEST = -8;
 const STEPS = 640;
 
 /** α and σ of x_t = αx + σε at a log-SNR of γ. */
 const noise = (gamma) => [Math.sqrt(1 / (1 + Math.exp(-gamma))), Math.sqrt(1 / (1 + Math.exp(gamma)))];
 
-/** The noised mixture's density at the points x. */
-export function noised(name, gamma, x = GRID.x) {
+/** The noised mixture's density on the grid. */
+function noised(name, gamma) {
   const [alpha, sigma] = noise(gamma);
   const wide = Math.sqrt((alpha * STD) ** 2 + sigma ** 2);
-  return mixture(x, WEIGHTS[name], MEANS.map((one) => alpha * one), MEANS.map(() => wide));
+  return mixture(GRID.x, WEIGHTS[name], MEANS.map((one) => alpha * one), MEANS.map(() => wide));
 }
 
-/** Its noise prediction E[ε|x_t] at the points x: σ(x − αμ)/width², weighted by each mode's share. */
-function prediction(name, gamma, x) {
+/** Its noise prediction E[ε|x_t] on the grid: σ(x − αμ)/width², weighted by each mode's share. */
+function prediction(name, gamma) {
   const [alpha, sigma] = noise(gamma);
   const square = (alpha * STD) ** 2 + sigma ** 2;
-  return x.map((at) => {
+  return GRID.x.map((at) => {
     let [sum, total] = [0, 0];
     for (let k = 0; k < MEANS.length; k += 1) {
       const away = at - alpha * MEANS[k];
@@ -37,9 +37,9 @@ function prediction(name, gamma, x) {
 }
 
 /** ½E_p‖ε̂_p − ε̂_q‖² at a log-SNR: what the integral adds there, in nats per unit of log-SNR. */
-export function integrand(gamma) {
+function integrand(gamma) {
   const p = noised("p", gamma);
-  const [own, other] = [prediction("p", gamma, GRID.x), prediction("q", gamma, GRID.x)];
+  const [own, other] = [prediction("p", gamma), prediction("q", gamma)];
   let sum = 0;
   for (let i = 0; i < p.length; i += 1) sum += p[i] * (own[i] - other[i]) ** 2;
   return (sum * GRID.width) / 2;

@@ -1,11 +1,11 @@
 // Two concepts, a threshold on each, and their prices: likelihood unlearning, p ∝ q·exp(−λᵀℓ), with the
 // multipliers that maximise the dual.
-import { cells, fromLogs, kl, mean, mixture, normalised } from "./densities.mjs";
+import { cells, fromLogs, kl, mean, mixture, normalised, perUnit } from "./densities.mjs";
 
 const GRID = cells(-8, 8, 1001);
 const q = normalised(mixture(GRID.x, [0.5, 0.3, 0.2], [-2, 0.5, 3], [0.7, 0.7, 0.7]));
-export const ELL = [[0.5, 0.7], [2, 0.9]].map(([at, std]) => mixture(GRID.x, [1], [at], [std]));
-export const AT_Q = ELL.map((one) => mean(q, one));
+const ELL = [[0.5, 0.7], [2, 0.9]].map(([at, std]) => mixture(GRID.x, [1], [at], [std]));
+const AT_Q = ELL.map((one) => mean(q, one));
 
 const target = (lambda) => fromLogs(q.map((mass, i) => Math.log(mass) - lambda[0] * ELL[0][i] - lambda[1] * ELL[1][i]));
 
@@ -59,14 +59,13 @@ export async function show(host) {
   const label = "Densities of q, of the two concepts and of the optimum p";
   const panel = new Panel(host, { x: [-6, 7], y: [0, 0.6], xLabel: "x", yLabel: "density", label });
   const say = readout(host);
-  const perCell = (masses) => Array.from(masses, (mass) => mass / GRID.width);
-  panel.area("retain q", GRID.x, perCell(q), COLORS.retain);
+  panel.area("retain q", GRID.x, perUnit(q, GRID.width), COLORS.retain);
   panel.line("forget q₁", GRID.x, ELL[0], COLORS.forget, "5 4");
   panel.line("forget q₂", GRID.x, ELL[1], COLORS.other, "5 4");
 
   function draw() {
     const { lambda, p, deviation, left } = solved(shares);
-    panel.line("optimum p", GRID.x, perCell(p), COLORS.unlearned);
+    panel.line("optimum p", GRID.x, perUnit(p, GRID.width), COLORS.unlearned);
     const prices = lambda.map((one, i) => digits((one * AT_Q[i]) / 100, 4)); // of a hundredth of E_q[q_i]
     say(
       `KL(p‖q) = ${digits(deviation)} nats, with ${left.map(percent).join(" and ")} left; one percent less of q₁ ` +

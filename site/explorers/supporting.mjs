@@ -5,7 +5,7 @@ import { fromLogs, kl, maximum } from "./densities.mjs";
 const q = [0.3, 0.695, 0.005];
 const q1 = [0.69, 0.3, 0.01];
 const r = q.map((mass, i) => Math.log(mass / q1[i]));
-export const THRESHOLD = 2;
+const THRESHOLD = 2;
 
 /** [KL(p‖q₁), KL(p‖q)] of masses p. */
 const values = (p) => [kl(p, q1), kl(p, q)];
@@ -22,7 +22,7 @@ function least(lambda, atomic) {
 }
 
 /** The dual function g(λ) at the threshold. */
-export const dual = (lambda, atomic) => lambda * THRESHOLD + least(lambda, atomic);
+const dual = (lambda, atomic) => lambda * THRESHOLD + least(lambda, atomic);
 
 /** The best λ, and the bound that it gives. */
 export function best(atomic) {
@@ -89,18 +89,18 @@ export async function show(host) {
   const edges = { true: places.map((b) => primal(b, true)), false: places.map((b) => primal(b, false)) };
 
   function draw() {
-    const slope = atomic ? lambda : Math.min(lambda, 1);
-    const height = least(slope, atomic);
-    panel.line("attainable above", places, edges[atomic], COLORS.retain);
-    panel.line("supporting line", places, places.map((b) => slope * b + height), COLORS.forget, "5 4");
+    const height = least(lambda, atomic); // −∞ where no line of this slope lies below the set
+    const line = lambda * THRESHOLD + height;
     const optimum = primal(THRESHOLD, atomic);
-    const reached = dual(slope, atomic);
+    const { bound } = best(atomic);
+    panel.line("least deviation", places, edges[atomic], COLORS.retain);
+    panel.line("line of slope λ", places, places.map((b) => lambda * b + height), COLORS.forget, "5 4");
     panel.points("optimum at b = 2", [THRESHOLD], [optimum], COLORS.unlearned);
-    panel.points("the line at b = 2: g(λ)", [THRESHOLD], [reached], COLORS.other);
-    const { bound: most } = best(atomic);
+    panel.points("the line at b = 2: g(λ)", Number.isFinite(line) ? [THRESHOLD] : [], [line], COLORS.other);
+    const reaches = Number.isFinite(line) ? `g(λ) = ${digits(line)} nats` : "no line of this slope stays below, g(λ) = −∞";
     say(
-      `g(λ) = ${digits(reached)} nats at λ = ${digits(slope, 2)}; the best line reaches ${digits(most)}, ` +
-        `the optimum pays ${digits(optimum)}: a gap of ${digits(Math.abs(optimum - most))}`,
+      `${reaches}; the best line reaches ${digits(bound)}, the optimum pays ${digits(optimum)}: a gap of ` +
+        digits(Math.abs(optimum - bound)),
     );
   }
   draw();

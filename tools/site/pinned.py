@@ -61,7 +61,11 @@ NPM = {
 }
 # Wheels compiled for WebAssembly, each with the SHA-256 that pyodide's own lock names: one pair.
 CARRIER = "open-webui"
-CARRIED = Pinned("0.12.4", "open_webui-0.12.4-py3-none-any.whl", "")
+CARRIED = Pinned(
+    "0.12.4",
+    "open_webui-0.12.4-py3-none-any.whl",
+    "02e9caba96234db3fa17a92e56163b3f7f2b8ca8227fa886b85c178d696483f6",
+)
 
 
 def npm(name: str) -> Path:
@@ -87,14 +91,13 @@ def wheel(name: str, pinned: Pinned) -> Path:
     """A wheel from Python's package index, as it stands there.
 
     Raises:
-        MissingError: the index does not have it, or does not answer.
+        MissingError: the index does not have it, does not answer, or sends another file.
     """
     path = CACHE / pinned.file
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         download([f"{name}=={pinned.version}"], CACHE)
-    if pinned.sha256:
-        same(path, pinned.sha256)
+    same(path, pinned.sha256)
     return path
 
 

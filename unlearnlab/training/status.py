@@ -14,14 +14,14 @@ ADVICE = {
     "more of them",
     "fixed": "multipliers or weights were fixed beforehand; read the evaluation for what became of "
     "the constraints",
-    "unchecked": "nothing was measured on held-out samples: run with evaluate=True",
+    "unchecked": "nothing was measured on held-out samples: switch evaluate on",
     "violated": "a constraint is missed at the end: train longer, raise dual_lr, or start from the "
     "multipliers of solve()",
     "saturating": "a multiplier sits at the edge of its domain: the thresholds ask for more than "
     "this problem or student can give; loosen them",
     "oscillating": "multipliers and constraints swing about their values: lower dual_lr, raise "
     "primal_steps, or use a damped dual optimiser such as nuPI",
-    "plateau": "a multiplier keeps rising while its constraint no longer answers: the student "
+    "plateau": "a multiplier keeps rising while its constraint has stopped answering: the student "
     "cannot represent the target (parametrisation gap); enlarge it, or loosen the threshold",
     "diverged": "the loss became unbounded; the student is the last good one. Lower lr or dual_lr, "
     "or the thresholds; give a Likelihood a cap",
@@ -129,7 +129,7 @@ def _missed(seen: _Ending, violations: Array, multipliers: Array, at_edge: bool)
         answer = violations[half : half + few, i].mean() - violations[-few:, i].mean()
         steady = rise >= 0.9 * np.ptp(multipliers[half:, i])
         if steady and rise > max(SETTLED * seen.size[i], SEEN) and answer < 0.1 * mean:
-            return Status("plateau", where + " and no longer answers")
+            return Status("plateau", where + " and has stopped answering")
         return Status("violated", where)
     return None
 
