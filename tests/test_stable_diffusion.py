@@ -65,10 +65,20 @@ def test_a_prompt_draws_what_the_stock_pipeline_draws(guidance, prediction):
 
 
 def test_a_student_of_a_network_that_predicts_v_is_one_of_the_stock_pipeline(tmp_path):
-    """From a folder through a problem and a LoRA to the stock pipeline's own latents."""
+    """From a folder through a problem and a LoRA to the stock pipeline's own latents.
+
+    Built as Stable Diffusion 2 is: linear projections, heads by block, an encoder with gelu.
+    """
     from diffusers import StableDiffusionPipeline
 
     pipeline = untrained()
+    torch.manual_seed(0)
+    heads = {"use_linear_projection": True, "attention_head_dim": [5, 10]}
+    unet = type(pipeline.unet).from_config(dict(pipeline.unet.config) | heads)
+    told = pipeline.text_encoder.config.to_dict() | {"hidden_act": "gelu"}
+    text_encoder = type(pipeline.text_encoder)(type(pipeline.text_encoder.config)(**told))
+    parts = pipeline.components | {"unet": unet, "text_encoder": text_encoder}
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.scheduler.register_to_config(prediction_type="v_prediction")
     pipeline.save_pretrained(tmp_path / "pipeline")
     sd = ul.TextToImage.from_pretrained(tmp_path / "pipeline")

@@ -9,7 +9,7 @@ import { base, launch, report } from "./common.mjs";
 const asked = process.argv.slice(3);
 const lite = `${base}/lite`;
 const listing = await (await fetch(`${lite}/api/contents/all.json`)).json();
-const names = listing.content.map((one) => one.name).filter((name) => /^0\d_.*ipynb$/.test(name)).sort();
+const names = listing.content.map((one) => one.name).filter((name) => /^(0\d_|scratch).*ipynb$/.test(name)).sort();
 const lessons = asked.length ? names.filter((name) => asked.some((a) => name.startsWith(a))) : names;
 const failures = [];
 const seconds = (since) => Math.round((Date.now() - since) / 100) / 10;
@@ -48,7 +48,7 @@ function alike(one, other) {
   const words = (string) => string.replace(NUMBER, "#").replace(/\s+/g, " ");
   if (words(one) !== words(other)) return false;
   const [a, b] = [one, other].map((string) => (string.match(NUMBER) ?? []).map(Number));
-  return a.every((value, i) => Math.abs(value - b[i]) <= 2e-5 + 1e-3 * Math.abs(b[i]));
+  return a.every((value, i) => Math.abs(value - b[i]) <= 1e-9 + 1e-6 * Math.abs(b[i]));
 }
 
 async function settled(page, done, limit) {
