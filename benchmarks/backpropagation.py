@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -182,18 +182,22 @@ class Held:
 
 
 def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return tensor.untyped_storage()._cdata  # tensors on "meta" have no pointers
 
 
-def held(loop: Loop) -> int:
-    """Bytes that one round keeps for its gradients, and the record of its chain besides."""
-    network = loop.student.unet
+def held(loop: Loop, step: Callable[[], None] | None = None) -> int:
+    """Bytes that a step keeps for its gradients, and the record of its chain besides.
+
+    Args:
+        step: by default one round of the loop.
+    """
+    network, goal = loop.student.net, loop.objective
     with Held([*network.parameters(), *network.buffers()]) as counted:
-        one_round(loop)
-    if isinstance(loop.objective, Backpropagation):
+        (step or (lambda: one_round(loop)))()
+    if isinstance(goal, Backpropagation) or not isinstance(goal, PolicyGradient):
         return counted.peak
     draws = Draws(loop.settings.seeds, 0, part=2, like=loop.like)
-    record = [one for passed in loop.objective.chain(loop.student, draws) for one in passed[1:]]
+    record = [one for passed in goal.chain(loop.student, draws) for one in passed[1:]]
     return counted.peak + sum(
         {_place(one): one.untyped_storage().nbytes() for one in record}.values()
     )

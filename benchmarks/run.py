@@ -12,7 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import course, gpu, large, networks, reliability, solvers, stable_diffusion
+from benchmarks import (
+    course,
+    gpu,
+    large,
+    needs,
+    networks,
+    reliability,
+    solvers,
+    stable_diffusion,
+)
 from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -62,7 +71,18 @@ RUNGS = {
             "unlearnlab/stable_diffusion/*.py",
             "benchmarks/timing.py",
             "benchmarks/backpropagation.py",
+            "benchmarks/floor.py",
             "benchmarks/stable_diffusion.py",
+        ),
+        ("diffusers", "peft", "transformers"),
+    ),
+    "needs": Rung(
+        needs.MEASURES,
+        (),
+        (
+            "unlearnlab/stable_diffusion/families/*.py",
+            "benchmarks/published.py",
+            "benchmarks/needs.py",
         ),
         ("diffusers", "peft", "transformers"),
     ),
@@ -112,9 +132,9 @@ def table() -> str:
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` writes this page from `results/`: rung1, large, reliability and rung3.",
-        "Ratios are of one run; what they compare is measured in turn; every number is a median. A",
-        "solve is timed from the two densities to the certified solution.",
+        "`make bench` writes this page from `results/`: rung1, large, reliability, rung3 and",
+        "needs. Ratios are of one run; what they compare is measured in turn; every number is a",
+        "median. A solve is timed from the two densities to the certified solution.",
         "",
         *markdown(rows),
         "",
@@ -127,12 +147,25 @@ def table() -> str:
         "keeps at once, weights apart, and for ours the record of the chain besides.",
         "",
         *(line for name, found in done.items() for line in (made(name, found["provenance"]), "")),
-        "## At the size of Stable Diffusion",
+        "## What a step needs",
+        "",
+        "Counted on the published configurations, without their numbers, in bfloat16: the memory",
+        "of a training step is the weights, the student with its gradient, average and Adam's",
+        "means, and for every row of a batch what is kept for the gradient; rows of the retained",
+        "and the forgotten prompts keep nothing. Text encoders and autoencoder are not in it: with",
+        "`offload` they lie elsewhere. `checkpointing` computes each block again for its gradient.",
+        "None of it was measured on a GPU.",
+        "",
+        *needs.table(stored("needs")["result"]),
+        "",
+        "## At the published sizes",
         "",
         "`python -m benchmarks.gpu` measures on a CUDA device, in less than eight minutes, seconds",
-        "and peak memory, weights included, of a primal and a dual step: batch 4, 10 sampling",
-        "steps, bfloat16, random weights; the shortcut is backpropagation without the gradient",
-        "through ε̂_q. `python -m benchmarks.run table` then puts them here.",
+        "and peak memory, weights included, of steps on networks with random weights in bfloat16:",
+        "batch 4 and 10 sampling steps; for Stable Diffusion XL, 3 and FLUX.1 batch 2 and 4 steps.",
+        "Each is set against the passes that it makes of the network, alone; two are also compared",
+        "with backpropagation, whose shortcut is the one without the gradient through ε̂_q.",
+        "`python -m benchmarks.run table` then puts them here.",
         "",
         *markdown(gpu.rows(on_gpu)),
         "",

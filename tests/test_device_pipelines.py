@@ -112,7 +112,7 @@ def test_stock_diffusers_draws_the_students_pictures(runs, there, device, tmp_pa
     assert float((after - before).abs().max()) > 0.1
     near(after, drawn(student.pipeline, x))
     again = there.load_lora(tmp_path, text=TEXTS[0])
-    assert all(on(p, device) for p in again.unet.parameters())
+    assert all(on(p, device) for p in again.net.parameters())
     near(drawn(again.pipeline, x), after)
     pictures = drawn(stock, x, output_type="pt")
     near(2 * pictures - 1, there.decode(after), atol=1e-3)
@@ -153,3 +153,16 @@ def test_the_tiny_pipeline_can_be_trained_there(part, device, tmp_path, monkeypa
             vae = train.tiny.autoencoder(0).to(place)
             train.train_denoiser(vae, scenes, **how)
     near(losses[1], losses[0], rtol=1e-3)
+
+
+def test_parts_that_are_kept_elsewhere_come_when_they_are_used(here, device):
+    away = ul.TextToImage.from_pretrained("tiny", device=device, offload=True)
+    prompt = away.prompt("a cowboy")
+    found, expected = (one.sample(2, steps=4, seed=1) for one in (prompt, here.prompt("a cowboy")))
+    assert on(found, device)
+    near(found, expected, atol=1e-3)
+    near(away.decode(found), here.decode(expected), atol=1e-2)
+    near(away.encode(here.decode(expected)), here.encode(here.decode(expected)), atol=1e-2)
+    parts = [away.pipeline.vae, away.pipeline.text_encoder]
+    assert {p.device.type for part in parts for p in part.parameters()} == {"cpu"}
+    assert all(on(p, device) for p in away.pipeline.unet.parameters())

@@ -115,8 +115,10 @@ def test_a_closed_form_edit_says_what_its_formula_says(monkeypatch):
     problem = ul.ReverseKL(sd.prompt("a cowboy"), [sd.prompt("a cowboy with a horse")], [1.0])
     run = edited.edit(problem, sd.lora(rank=16), strength=1e4)
     assert isinstance(run, Run) and run.status in ("converged", "violated", "unresolved")
-    said, aim = (sd.states(one.text).T.double() for one in (*problem.forget, problem.retain))
-    for name, layer in run.student.unet.named_modules():
+    said, aim = (
+        sd.states(one.text)["states"][0].T.double() for one in (*problem.forget, problem.retain)
+    )
+    for name, layer in run.student.net.named_modules():
         if name.endswith("attn2.to_k"):
             weight = layer.base_layer.weight.double()
             b, a = (getattr(layer, one)["default"].weight.double() for one in ("lora_B", "lora_A"))

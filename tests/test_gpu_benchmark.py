@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from benchmarks import backpropagation, gpu, run, stable_diffusion
+from benchmarks import backpropagation, floor, gpu, needs, published, run, stable_diffusion
 from benchmarks.backpropagation import METHODS
 from unlearnlab.stable_diffusion import tiny
 from unlearnlab.stable_diffusion.prompt import Prompt
@@ -75,17 +75,55 @@ def test_memory_counts_each_storage_once():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gpu_benchmark_runs_on_a_cpu(dtype, monkeypatch):
     monkeypatch.setattr(Prompt, "effort", Prompt.effort._replace(training=(2, 4)))
-    found = gpu.measure(tiny.unet(0), "cpu", dtype, steps=2, repeats=1)
-    assert {variant: set(methods) for variant, methods in found.items()} == {
+    against = dtype == torch.float32
+    found = gpu.measure(tiny.unet(0), "cpu", dtype, steps=2, repeats=1, against=against)
+    others = {
         "with likelihood": {"ours", "backpropagation"},
         "without likelihood": {"ours", "backpropagation", "shortcut"},
     }
+    assert {variant: set(methods) for variant, methods in found.items()} == {
+        gpu.OVER: set(floor.STEPS_OF)
+    } | (others if against else {})
+    for numbers in found.pop(gpu.OVER).values():
+        assert set(numbers) == {"seconds", "GiB", "over"} and min(numbers.values()) > 0
     for methods in found.values():
         for numbers in methods.values():
             assert set(numbers) == {"seconds", "GiB"}
             assert all(math.isfinite(number) and number > 0 for number in numbers.values())
         others = [numbers["GiB"] for name, numbers in methods.items() if name != "ours"]
         assert methods["ours"]["GiB"] < min(others)
+
+
+def test_the_floor_is_what_a_step_asks_its_network_for(monkeypatch):
+    """A step of ESD draws two samples in three steps, and asks q, q_1 and the student at them."""
+    pipeline = stable_diffusion.untrained()
+    loop = floor.made(pipeline, floor.ESD, batch=2, steps=3)
+    before = [p.clone() for p in loop.parameters]
+    _, calls = floor.pair(loop, floor.one_round)
+    drawn = [call for call in calls.made if not call.graded]
+    graded = [call for call in calls.made if call.graded]
+    assert len(graded) == loop.each and all(len(call.arguments[0]) == 2 for call in graded)
+    # A chain of three steps in a round; in each of its steps q, where erasing starts, and q_1.
+    assert [len(call.arguments[0]) for call in drawn] == [2] * (3 + 3 * loop.each)
+    calls.again()
+    assert all(p.grad is not None for p in loop.parameters)
+    assert any(not torch.equal(p, q) for p, q in zip(loop.parameters, before, strict=True))
+    assert "forward" not in vars(pipeline.pipeline.unet)  # nothing is left of the recording
+
+
+def test_needs_are_what_autograd_keeps(monkeypatch):
+    """Counted without numbers, as on a network that has them."""
+    counts = []
+    for device in ("meta", "cpu"):
+        with torch.device(device):
+            net = tiny.unet(0)
+        student = published.around(net, device, torch.float32).lora(2, text="a cowboy")
+        counts.append(needs.kept(student, 3))
+    assert counts[0] == counts[1] > 0
+    found = run.stored("needs")["result"]
+    assert set(found) == set(published.NAMES)
+    for one in found.values():
+        assert one["checkpointing"] < one["row"]
 
 
 def test_what_does_not_fit_is_a_result(monkeypatch):
@@ -110,10 +148,13 @@ def test_what_fails_leaves_the_others(monkeypatch):
 
 def test_every_row_is_kept_as_it_comes(tmp_path, monkeypatch):
     """Cut off after each row in turn, the file holds the rows until then, and says so."""
-    rows = [(variant, name) for variant in METHODS for name in METHODS[variant]]
-    monkeypatch.setattr(gpu, "UNETS", {"tiny": {}})
+    rows = [(gpu.OVER, name) for name in floor.STEPS_OF]
+    rows += [(variant, name) for variant in METHODS for name in METHODS[variant]]
+    monkeypatch.setattr(gpu, "NAMES", ["tiny"])
+    monkeypatch.setattr(gpu, "AGAINST", ["tiny"])
     monkeypatch.setattr(gpu, "RESULT", tmp_path / "gpu.json")
-    monkeypatch.setattr(gpu, "unet", lambda name: tiny.unet(0))
+    monkeypatch.setattr(gpu, "network", lambda name: tiny.unet(0))
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
     monkeypatch.setattr(gpu, "around", lambda *how: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
@@ -126,7 +167,7 @@ def test_every_row_is_kept_as_it_comes(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return {"seconds": number, "GiB": 1.0}
 
-        monkeypatch.setattr(gpu, "timed", cut)
+        monkeypatch.setattr(gpu, "attempted", cut)
         if last <= len(rows):
             with pytest.raises(KeyboardInterrupt):
                 gpu.main()
@@ -144,8 +185,15 @@ def test_every_row_is_kept_as_it_comes(tmp_path, monkeypatch):
 
 def test_the_published_sizes():
     with torch.device("meta"):
-        sizes = {name: sum(p.numel() for p in gpu.unet(name).parameters()) for name in gpu.UNETS}
-    assert sizes == {"Stable Diffusion v1.4": 859_520_964, "bk-sdm-tiny": 323_384_964}
+        nets = {name: published.network(name) for name in published.NAMES}
+    sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
+    assert sizes == {
+        "Stable Diffusion v1.4": 859_520_964,
+        "bk-sdm-tiny": 323_384_964,
+        "Stable Diffusion XL": 2_567_463_684,
+        "Stable Diffusion 3 medium": 2_028_328_000,
+        "FLUX.1-dev": 11_901_408_320,
+    }
 
 
 def test_without_cuda_it_says_so(monkeypatch):

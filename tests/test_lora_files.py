@@ -234,18 +234,18 @@ def test_biases_are_refused_before_training(tmp_path):
 def test_targets_that_no_layer_has_are_named():
     sd = ul.TextToImage(untrained())
     with pytest.raises(ValueError, match=r"such as to_q, .*; none ends in 'to_z'"):
-        sd.lora(targets=("to_q", "to_z"))
+        sd.lora(layers=("to_q", "to_z"))
     with pytest.raises(ValueError, match="none ends in nothing"):
-        sd.lora(targets=())
-    one, other = (sd.lora(targets=given) for given in ("attn2.to_out.0", ["attn2.to_out.0"]))
-    names = [[name for name, _ in student.unet.named_parameters()] for student in (one, other)]
+        sd.lora(layers=())
+    one, other = (sd.lora(layers=given) for given in ("attn2.to_out.0", ["attn2.to_out.0"]))
+    names = [[name for name, _ in student.net.named_parameters()] for student in (one, other)]
     assert names[0] == names[1] and sum("lora_A" in name for name in names[0]) == 4
 
 
 @pytest.fixture
 def student():
     made = ul.TextToImage(untrained()).lora(rank=4, text="a cowboy")
-    random_(made.unet)
+    random_(made.net)
     return made
 
 

@@ -48,20 +48,20 @@ def test_a_textual_inversion_is_read_whole(pipeline, vectors):
     sd = ul.TextToImage(pipeline)
     inverted(pipeline, vectors)
     stock, _ = pipeline.encode_prompt("a <cat> at night", torch.device("cpu"), 1, False)
-    states = sd.states("a <cat> at night")
+    states = sd.states("a <cat> at night")["states"]
     assert torch.equal(states, stock[0])
-    assert not torch.equal(states, sd.states("a at night"))
+    assert not torch.equal(states, sd.states("a at night")["states"])
     assert sd.prompt("a <cat> at night").text == "a <cat> at night"
 
 
 def test_an_inversion_that_comes_later_is_seen():
     pipeline = open_vocabulary()
     sd = ul.TextToImage(pipeline)
-    before = sd.states("a <cat>")  # as letters
+    before = sd.states("a <cat>")["states"]  # as letters
     inverted(pipeline, 2)
     stock, _ = pipeline.encode_prompt("a <cat>", torch.device("cpu"), 1, False)
-    assert torch.equal(sd.states("a <cat>"), stock[0])
-    assert not torch.equal(sd.states("a <cat>"), before)
+    assert torch.equal(sd.states("a <cat>")["states"], stock[0])
+    assert not torch.equal(sd.states("a <cat>")["states"], before)
 
 
 def test_an_inversion_counts_by_its_vectors(pipeline):
@@ -264,4 +264,4 @@ def test_names_of_older_files_are_read(folder, tmp_path):
     one, two = (ul.TextToImage.from_pretrained(f) for f in (folder, tmp_path / "p"))
     latents = torch.randn(1, *one.shape)
     assert torch.equal(one.decode(latents), two.decode(latents))
-    assert torch.equal(one.states("a cowboy"), two.states("a cowboy"))
+    assert torch.equal(one.states("a cowboy")["states"], two.states("a cowboy")["states"])

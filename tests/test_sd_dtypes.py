@@ -41,7 +41,7 @@ def distance(one, other):
 
 
 def low_rank(student):
-    return {name: p for name, p in student.unet.named_parameters() if "lora_" in name}
+    return {name: p for name, p in student.net.named_parameters() if "lora_" in name}
 
 
 def shaken(student):
@@ -88,7 +88,7 @@ def test_steps_that_half_precision_would_lose(pipelines, monkeypatch, dtype, kin
     assert run.status != "diverged" and torch.as_tensor(run.history["loss"]).isfinite().all()
     after = low_rank(run.student)
     assert {p.dtype for p in after.values()} == {torch.float32}
-    kept = {p.dtype for name, p in run.student.unet.named_parameters() if "lora_" not in name}
+    kept = {p.dtype for name, p in run.student.net.named_parameters() if "lora_" not in name}
     assert kept == {dtype}
     moved = [
         (after[name] != p).flatten() for name, p in low_rank(sd.lora(2)).items() if "lora_A" in name

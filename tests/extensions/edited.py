@@ -13,10 +13,14 @@ def edit(problem, student, *, strength=1.0):
     """
     pupil = student.for_training().requires_grad_(False)
     pupil.condition(problem.retain)
-    said = torch.cat([pupil.source.states(one.text) for one in problem.forget]).T.double()
-    aim = torch.cat([pupil.source.states(problem.retain.text)] * len(problem.forget)).T.double()
+    said = torch.cat(
+        [pupil.source.states(one.text)["states"][0] for one in problem.forget]
+    ).T.double()
+    aim = torch.cat(
+        [pupil.source.states(problem.retain.text)["states"][0]] * len(problem.forget)
+    ).T.double()
     gram = said @ said.T + torch.eye(len(said)).to(said) / strength
-    for name, layer in pupil.unet.named_modules():
+    for name, layer in pupil.net.named_modules():
         if name.endswith(("attn2.to_k", "attn2.to_v")):
             weight = layer.base_layer.weight.double()
             change = torch.linalg.solve(gram, ((weight @ (aim - said)) @ said.T).T).T

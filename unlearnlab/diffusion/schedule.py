@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import real
 
 LARGEST_SEED = 2**63 - 1
+FLOW = "FlowMatchEulerDiscreteScheduler"
 SPACINGS = ("leading", "trailing", "linspace", "log_snr")
 
 
@@ -132,16 +133,29 @@ class Schedule:
         return cls.from_log_snr(2 * (np.log1p(-s) - np.log(s)), **options)
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any, *, spacing: str | None = None) -> Schedule:
+    def from_scheduler(
+        cls, scheduler: Any, *, spacing: str | None = None, shift: float | None = None
+    ) -> Schedule:
         """The schedule of any diffusers scheduler, or of its config.
 
         Args:
             spacing: instead of the scheduler's own.
+            shift: of a flow (FlowMatchEulerDiscreteScheduler), instead of the scheduler's own.
 
         Raises:
-            TypeError: no betas can be read off it.
+            TypeError: no betas can be read off it, and it is no flow.
+            ValueError: the shift of a flow that depends on the size of the pictures is not given.
         """
         config = getattr(scheduler, "config", scheduler)
+        if FLOW in (type(scheduler).__name__, hasattr(config, "get") and config.get("_class_name")):
+            if config.get("use_dynamic_shifting") and shift is None:
+                raise ValueError(
+                    "the scheduler has use_dynamic_shifting: its shift depends on the size of the "
+                    "pictures; give shift=e^mu"
+                )
+            own = config.get("shift", 1.0) if shift is None else shift
+            steps = config.get("num_train_timesteps", 1000)
+            return cls.flow(steps, shift=own, spacing=spacing or "linspace")
         if getattr(scheduler, "betas", None) is None:
             if not hasattr(config, "get") or "beta_schedule" not in config:
                 raise TypeError(

@@ -1,4 +1,4 @@
-"""Unlearn prompts from a Stable Diffusion pipeline: `--config NAME_OR_FILE`, see `Config`.
+"""Unlearn prompts from a text-to-image pipeline: `--config NAME_OR_FILE`, see `Config`.
 
 `accelerate launch -m unlearnlab.stable_diffusion --config NAME_OR_FILE` runs it on several
 processes or GPUs, in mixed precision.
@@ -63,7 +63,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     student = None
     if config.method != "dual-only":
         if config.init is None:
-            student = sd.lora(config.rank, seed=config.seed)
+            student = sd.lora(config.rank, layers=config.layers, seed=config.seed)
         else:
             student = sd.load_lora(config.init)
         accelerator.print(preflight.try_step(student, retain, config.rows))
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(
         prog="python -m unlearnlab.stable_diffusion",
-        description="Unlearn prompts from a Stable Diffusion 1.x or 2.x pipeline.",
+        description="Unlearn prompts from a Stable Diffusion (1.x, 2.x, XL, 3) or FLUX pipeline.",
         epilog="Reads a YAML file, prompts as CSV (UTF-8 or UTF-16; commas, semicolons or tabs), "
         "pipelines as diffusers folders or hub ids. Writes the student as diffusers' LoRA (lora/), "
         "report.json, before_and_after.png, grids and a checkpoint; `student.save` writes kohya's "
@@ -121,6 +121,8 @@ def _unlearn(config: Config, accelerator: Any, *, resume: bool) -> None:
         device=accelerator.device,
         safety=config.safety,
         variant=config.variant,
+        size=config.size,
+        offload=config.offload,
     )
     preflight.settle(config, sd)
     run = unlearn(config, sd, accelerator, resume=resume)

@@ -47,6 +47,9 @@ CHECKS: dict[str, Check] = {
     "reference": fields.optional(fields.prompt),
     "method": fields.among([*METHODS, *BASELINES]),
     "rank": fields.whole(1),
+    "layers": fields.optional(fields.names),
+    "size": fields.optional(fields.sides),
+    "offload": fields.switch,
     "guidance": fields.not_negative,
     "sample_guidance": fields.not_negative,
     "sample_steps": fields.whole(1),
@@ -88,7 +91,10 @@ class Config:
         statistic, temperature, cap: of `Likelihood`. reference: its prompt; "" for what the model
             draws without one, and None for the one to retain.
         method: of `finetune`, or a baseline (esd, vdu).
-        init: a LoRA to start from, whose rank is kept: its file or folder, or an earlier run's.
+        rank, layers: of the student, as in `LoRA`.
+        size, offload: of the pipeline, as in `TextToImage`.
+        init: a LoRA to start from, whose rank and layers are kept: its file or folder, or an
+            earlier run's.
         guidance: of the prompts while training; 1 for none.
         sample_guidance, sample_steps, samples: of the pictures in the report.
         out: folder for the checkpoint, the student and the report.
@@ -117,6 +123,9 @@ class Config:
     reference: str | None = None
     method: str = "primal-dual"
     rank: int = 8
+    layers: Any = None
+    size: Any = None
+    offload: bool = False
     init: str | None = None
     guidance: float = 1.0
     sample_guidance: float = 1.0
@@ -187,6 +196,8 @@ class Config:
         """Refuse a LoRA to start from that is not there, or that nothing would start from."""
         if self.init is None:
             return
+        if self.layers is not None:
+            raise ValueError("layers are of a new LoRA; the one of init keeps its own")
         if self.method == "dual-only":
             raise ValueError("init is of methods with a student; dual-only has none")
         try:

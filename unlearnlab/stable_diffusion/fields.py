@@ -152,6 +152,25 @@ def numbers(name: str, value: Any) -> float | list[float]:
     return [not_negative(f"{name}[{i}]", one) for i, one in enumerate(value)]
 
 
+def names(name: str, value: Any) -> str | list[str]:
+    """A text, or a list of texts that is not empty."""
+    if not isinstance(value, list | tuple):
+        return text(name, value)
+    if not value:
+        raise ValueError(f"{name} is an empty list: name at least one, or leave it out")
+    return [text(f"{name}[{i}]", one) for i, one in enumerate(value)]
+
+
+def sides(name: str, value: Any) -> int | tuple[int, int]:
+    """A side in pixels, or height and width."""
+    if not isinstance(value, list | tuple):
+        return int(whole(1)(name, value))
+    if len(value) != 2:
+        raise ValueError(f"{name} must be one side, or height and width; got {list(value)}")
+    height, width = (int(whole(1)(f"{name}[{i}]", one)) for i, one in enumerate(value))
+    return height, width
+
+
 def mapping(name: str, value: Any) -> dict[str, Any]:
     """Keys and values."""
     if not isinstance(value, Mapping):

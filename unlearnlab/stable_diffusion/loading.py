@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -11,32 +12,12 @@ from typing import Any
 
 import torch
 
-from ..diffusion.ddpm_folder import require_scheduler
-from ..diffusion.predictions import OF_DIFFUSERS
 from ..diffusion.weights import reading, variant_of, whole_network
-from ..errors import real
 from ..files import require_unchanged
+from .families import Family, family_of
 
 TINY = Path(__file__).parent / "weights" / "tiny"
-PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-NETWORKS = {
-    "vae": "AutoencoderKL",
-    "text_encoder": "CLIPTextModel",
-    "unet": "UNet2DConditionModel",
-}
-CONDITIONS = (  # of a UNet, beside text and time
-    "addition_embed_type",
-    "class_embed_type",
-    "encoder_hid_dim_type",
-    "num_class_embeds",
-    "time_cond_proj_dim",
-)
 VOCABULARY = ("vocab.json", "merges.txt")  # of a tokenizer, where tokenizer.json has not both
-OTHER_KINDS = {
-    "StableDiffusionXLPipeline": "Stable Diffusion XL, with two text encoders",
-    "StableDiffusion3Pipeline": "Stable Diffusion 3, a transformer trained by flow matching",
-    "FluxPipeline": "Flux, a transformer trained by flow matching",
-}
 OFFLINE = (
     "without a network, download the model where there is one (hf download NAME --local-dir "
     "FOLDER), copy the folder here and give its path"
@@ -50,79 +31,109 @@ def read_pipeline(
     device: str | torch.device,
     safety: bool | None,
     variant: str | None,
+    offload: bool,
 ) -> Any:
     """A stock pipeline; see `TextToImage.from_pretrained`."""
-    without: dict[str, Any] = {}
-    if safety is False:
-        without = {"safety_checker": None, "requires_safety_checker": False}
     path = TINY if str(name) == "tiny" else name
     require_unchanged(Path(path))
-    unet = Path(path) / "unet"
-    if any(unet.glob("*.safetensors")):  # else it is on the hub, or refused below
-        variant = variant_of(unet, variant)
     if path == TINY and not (TINY / "model_index.json").is_file():
         raise FileNotFoundError(
             f"the tiny pipeline is not complete at {str(TINY)!r}; train it by "
             "python -m unlearnlab.stable_diffusion.train, or give a folder or hub id"
         )
     with quiet():
-        from diffusers import DiffusionPipeline, StableDiffusionPipeline
+        import diffusers
 
-        try:
-            config = DiffusionPipeline.load_config(str(path))
-            folder = Path(path)
-            if not folder.is_dir():  # what the hub has of this name
-                found = {"use_safetensors": True, "variant": variant}
-                folder = Path(StableDiffusionPipeline.download(str(path), **found))
-        except (OSError, ValueError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise FileNotFoundError(
-                f"no pipeline found at {str(name)!r} ({line}); {OFFLINE}"
-            ) from None
-        _require_parts(config, str(name))
-        networks = {part: _network(part, folder, variant) for part in NETWORKS}
-        _require_vocabulary(folder / "tokenizer")
+        with _found_at(str(name)):
+            config = diffusers.DiffusionPipeline.load_config(str(path))
+        family, folder = _require_parts(config, str(name)), Path(path)
+        if not folder.is_dir():  # what the hub has of this name
+            with _found_at(str(name)):
+                how: Any = {"use_safetensors": True, "variant": variant}
+                folder = Path(diffusers.DiffusionPipeline.download(str(path), **how))
+        if any((folder / family.network).glob("*.safetensors")):  # else it is refused below
+            variant = variant_of(folder / family.network, variant)
+        there = [part for part in family.networks if _is_there(config, part)]
+        networks = {part: _network(family, part, folder, variant, dtype) for part in there}
+        for tokenizer in family.encoders.values():
+            if _is_there(config, tokenizer):
+                _require_vocabulary(folder / tokenizer)
+        lacks = [part for part in family.optional if not _is_there(config, part)]
+        more: dict[str, Any] = dict.fromkeys(lacks)
+        if "safety_checker" in config and safety is False:
+            more |= {"safety_checker": None, "requires_safety_checker": False}
         with reading(f"pipeline {str(name)!r}"):
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                str(folder), use_safetensors=True, variant=variant, **networks, **without
+            pipeline = getattr(diffusers, family.stock).from_pretrained(
+                str(folder), use_safetensors=True, variant=variant, **networks, **more
             )
-        pipeline.to(device, dtype)
-    if safety and pipeline.safety_checker is None:
+        pipeline.to("cpu" if offload else device, dtype)
+        getattr(pipeline, family.network).to(device)
+    if safety and getattr(pipeline, "safety_checker", None) is None:
         raise ValueError(f"{str(name)!r} has no safety checker, and safety is on")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _network(part: str, folder: Path, variant: str | None) -> Any:
+@contextmanager
+def _found_at(name: str) -> Iterator[None]:
+    """Errors that say how to get what is not there."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(f"no pipeline found at {name!r} ({line}); {OFFLINE}") from None
+
+
+def _network(
+    family: type[Family], part: str, folder: Path, variant: str | None, dtype: torch.dtype
+) -> Any:
     """A part of a pipeline, whole; of the variant asked for where it has one."""
     import diffusers
     import transformers
 
-    kind = getattr(diffusers, NETWORKS[part], None) or getattr(transformers, NETWORKS[part])
+    name = family.networks[part]
+    kind = getattr(diffusers, name, None) or getattr(transformers, name)
     own = variant if any((folder / part).glob(f"*.{variant}[.-]*")) else None
-    return whole_network(kind, folder / part, own)
+    return whole_network(kind, folder / part, own, torch_dtype=dtype)
 
 
-def _require_parts(config: Any, name: str) -> None:
-    """Refuse a pipeline of another kind, or with parts that are missing or of another kind."""
+def _is_there(config: Mapping[str, Any], part: str) -> bool:
+    """Whether a pipeline's index names a class for a part."""
+    told = config.get(part)
+    return isinstance(told, list) and len(told) == 2 and bool(told[1])
+
+
+def _require_parts(config: Any, name: str) -> type[Family]:
+    """Its family; refuse one of none, or with parts that are missing or of another kind."""
     if not isinstance(config, Mapping):
         raise ValueError(f"{name!r}: its model_index.json must hold a JSON object")
-    require_kind(config.get("_class_name"))
-    given = {part: config.get(part) for part in PARTS}
-    kinds = {k: v[1] if isinstance(v, list) and len(v) == 2 else None for k, v in given.items()}
-    missing = [part for part, kind in kinds.items() if not kind]
+    family = family_of(config.get("_class_name"))
+    there = {part: _is_there(config, part) for part in family.parts()}
+    missing = [part for part in there if not there[part] and part not in family.optional]
     if missing:
         raise ValueError(f"{name!r} has no {', '.join(missing)}")
-    for part, known in NETWORKS.items():
-        if kinds[part] != known:
-            raise ValueError(f"the {part} of {name!r} must be a {known}; got {kinds[part]!r}")
+    for part, known in family.networks.items():
+        if there[part] and config[part][1] != known:
+            raise ValueError(f"the {part} of {name!r} must be a {known}; got {config[part][1]!r}")
+    return family
 
 
 def _require_vocabulary(folder: Path) -> None:
     """Refuse a tokenizer without its words: it would be read, and know none of them."""
+    if (folder / "tokenizer.json").is_file() or (folder / "spiece.model").is_file():
+        return
     lacks = sorted(one for one in VOCABULARY if not (folder / one).is_file())
-    if lacks and not (folder / "tokenizer.json").is_file():
+    if lacks:
         raise ValueError(f"{folder} lacks tokenizer.json, or {', '.join(lacks)}; copy it again")
+
+
+def assembled(stock: Any, **parts: Any) -> Any:
+    """A stock pipeline like this one, with other parts in the place of some."""
+    known = inspect.signature(type(stock).__init__).parameters
+    told = {name: value for name, value in stock.config.items() if name in known}
+    made = type(stock)(**told | stock.components | parts)
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 @contextmanager
@@ -148,54 +159,3 @@ def quiet() -> Iterator[None]:
         log.enable_progress_bar()
         if bars:
             diffusers_log.enable_progress_bar()
-
-
-def require_kind(kind: Any) -> None:
-    """Refuse pipelines that are not Stable Diffusion 1.x or 2.x."""
-    if kind != "StableDiffusionPipeline":
-        what = OTHER_KINDS.get(str(kind), f"a {kind}")
-        raise ValueError(
-            f"only Stable Diffusion 1.x and 2.x and pipelines distilled from them are supported "
-            f"(StableDiffusionPipeline); this is {what}"
-        )
-
-
-def require_network(pipeline: Any) -> None:
-    """Refuse what StableDiffusionPipeline also runs, but not as one prompt's prediction."""
-    require_scheduler(type(pipeline.scheduler).__name__, "the scheduler")
-    kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
-    if kind not in OF_DIFFUSERS:
-        known = ", ".join(map(repr, OF_DIFFUSERS))
-        raise ValueError(f"the UNet must predict one of {known}; this one predicts {kind!r}")
-    if pipeline.scheduler.config.get("thresholding"):
-        raise ValueError(
-            "the scheduler has thresholding true, which is for images: latents go beyond [−1, 1]; "
-            "set it to false"
-        )
-    unet, vae = pipeline.unet.config, pipeline.vae.config
-    if unet.in_channels != vae.latent_channels:
-        raise ValueError(
-            f"the UNet takes {unet.in_channels} channels and the autoencoder makes "
-            f"{vae.latent_channels}: inpainting and other conditioned pipelines are not supported"
-        )
-    for name in CONDITIONS:
-        if unet.get(name) is not None:
-            raise ValueError(
-                f"the UNet has {name} {unet[name]!r}: it asks for more than a prompt and a "
-                "timestep, which is not supported"
-            )
-    if unet.sample_size is None:
-        raise ValueError("the UNet has sample_size null: write the side of its latents there")
-    if not real("the autoencoder's scaling_factor", vae.scaling_factor) > 0:
-        raise ValueError(
-            f"the autoencoder's scaling_factor must be positive; got {vae.scaling_factor!r}"
-        )
-    longest, reads = (
-        pipeline.tokenizer.model_max_length,
-        pipeline.text_encoder.config.max_position_embeddings,
-    )
-    if longest > reads:
-        raise ValueError(
-            f"the tokenizer's model_max_length is {longest}, and the text encoder reads {reads} "
-            "tokens: write that into tokenizer_config.json"
-        )

@@ -1,4 +1,4 @@
-"""LoRA students: a prompt whose UNet carries low-rank changes, saved in diffusers' own format."""
+"""LoRA students: a prompt whose network carries low-rank changes, saved as diffusers saves them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from .prompt import Prompt
 if TYPE_CHECKING:
     from .pipeline import TextToImage
 
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-CROSS = "attn2"  # the attention to the text
-
 
 class LoRA(Prompt, nn.Module):
-    """A student: the pipeline's UNet with W + s(α/r)BA in the place of some weights W.
+    """A student: the pipeline's network with W + s(α/r)BA in the place of some weights W.
 
     The weights W are shared with the pipeline and never change; A (r, in) is random and B (out, r)
     zero at first, so the student begins as the pipeline. Both are float32, whatever W is: steps of
@@ -34,7 +31,9 @@ class LoRA(Prompt, nn.Module):
     Args:
         source: the pipeline.
         rank: r; α = r.
-        targets: layers of the cross-attention, by the end of their names.
+        layers: which to change: "cross", the attention to the text (of a transformer the text's
+            side of it); "all", all attention; or linear layers by the end of their names. By
+            default "cross" of a UNet, and "all" of a transformer.
         text: the prompt it draws; by default the one of the problem it is trained on.
         seed: of A.
 
@@ -42,7 +41,7 @@ class LoRA(Prompt, nn.Module):
         adapter: what peft calls the change.
 
     Raises:
-        ValueError: a pipeline whose adapters are fused or switched off; targets that no layer has.
+        ValueError: a pipeline whose adapters are fused or switched off; layers that it has not.
     """
 
     def __init__(
@@ -50,19 +49,19 @@ class LoRA(Prompt, nn.Module):
         source: TextToImage,
         *,
         rank: int = 8,
-        targets: Sequence[str] = TARGETS,
+        layers: str | Sequence[str] | None = None,
         text: str | None = None,
         guidance: float = 1.0,
         seed: int = 0,
-        unet: Any = None,
+        net: Any = None,
         adapter: str | None = None,
     ):
         nn.Module.__init__(self)
-        self.adapter = adapter or adapters.free_name(*_networks(source))
-        if unet is None:
-            rank = whole("rank", rank, 1)
-            unet = _adapted(source.pipeline.unet, rank, targets, seed, self.adapter)
-        Prompt.__init__(self, source, text or "", guidance=guidance, unet=unet)
+        self.adapter = adapter or adapters.free_name(*_networks(source).values())
+        if net is None:
+            names = source.family.chosen(source.family.layers if layers is None else layers)
+            net = _adapted(source.family.net, whole("rank", rank, 1), names, seed, self.adapter)
+        Prompt.__init__(self, source, text or "", guidance=guidance, net=net)
         self.bound = text is not None
 
     def condition(self, retain: Any) -> None:
@@ -73,8 +72,8 @@ class LoRA(Prompt, nn.Module):
         self.denoiser, self.rows = retain.denoiser, retain.rows
 
     def prompt(self, text: str, *, guidance: float = 1.0) -> LoRA:
-        """The same UNet at another prompt; parameters are shared."""
-        how: dict[str, Any] = {"unet": self.unet, "adapter": self.adapter}
+        """The same network at another prompt; parameters are shared."""
+        how: dict[str, Any] = {"net": self.net, "adapter": self.adapter}
         return LoRA(self.source, text=text, guidance=guidance, **how)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -85,15 +84,15 @@ class LoRA(Prompt, nn.Module):
         """A copy with parameters of its own to train; the pipeline's weights stay shared."""
         pupil = copy.copy(self)
         pupil._modules = dict(self._modules)
-        beside = [name for name in adapters.active(self.unet) if name != self.adapter]
-        network = adapters.shared(self.unet, self.adapter)
-        pupil.unet = adapters.trainable(network, self.adapter, beside)
+        beside = [name for name in adapters.active(self.net) if name != self.adapter]
+        network = adapters.shared(self.net, self.adapter)
+        pupil.net = adapters.trainable(network, self.adapter, beside)
         return pupil
 
     @property
     def pipeline(self) -> Any:
-        """A stock pipeline that draws with this UNet; the other parts are the source's."""
-        return self.source.assembled(unet=self.unet)
+        """A stock pipeline that draws with this network; the other parts are the source's."""
+        return self.source.assembled(**{self.source.family.network: self.net})
 
     def save(self, folder: str | os.PathLike[str], format: str = "diffusers") -> None:
         """Write the student as it draws, its scale included.
@@ -108,10 +107,14 @@ class LoRA(Prompt, nn.Module):
         Raises:
             ValueError: another format, or a folder that holds something.
         """
-        names = {"unet": self.adapter}
-        if self.adapter in getattr(self.source.pipeline.text_encoder, "peft_config", {}):
-            names["text_encoder"] = self.adapter
-        lora_file.write(self.pipeline, names, Path(folder), format)
+        family = self.source.family
+        changed = [
+            name
+            for name, one in family.text_encoders.items()
+            if self.adapter in getattr(one, "peft_config", {})
+        ]
+        names = dict.fromkeys([family.network, *changed], self.adapter)
+        lora_file.write(family, self.pipeline, names, Path(folder), format)
 
     @classmethod
     def load(
@@ -120,64 +123,58 @@ class LoRA(Prompt, nn.Module):
         """A student from its file; see `TextToImage.load_lora`."""
         path = lora_file.found_at(folder)
         require_unchanged(path.parent, path.name)
-        unet, encoder = _networks(source)
-        beside = adapters.active(unet)
-        adapter = adapters.free_name(*_networks(source))
-        made = source.assembled(unet=adapters.shared(unet), text_encoder=adapters.shared(encoder))
-        before = adapters.active(encoder)
-        lora_file.load_into(made, path, adapter)
-        if adapter not in getattr(made.unet, "peft_config", {}):
-            raise ValueError(f"{path} changes nothing of the UNet of {source!r}")
-        network = adapters.trainable(made.unet, adapter, beside)
-        lora_file.exact(path, network, adapter)
-        if adapter in getattr(made.text_encoder, "peft_config", {}):
-            adapters.trainable(made.text_encoder, adapter, before)
-            source = source.with_text_encoder(made.text_encoder)
-        return cls(source, text=text, unet=network, adapter=adapter)
+        family, adapter = source.family, adapters.free_name(*_networks(source).values())
+        before = {name: adapters.active(one) for name, one in _networks(source).items()}
+        made = source.assembled(
+            **{name: adapters.shared(one) for name, one in _networks(source).items()}
+        )
+        lora_file.load_into(family, made, path, adapter)
+        changed = [
+            name for name in before if adapter in getattr(getattr(made, name), "peft_config", {})
+        ]
+        if family.network not in changed:
+            raise ValueError(f"{path} changes nothing of the {family.network} of {source!r}")
+        for name in changed:
+            adapters.trainable(getattr(made, name), adapter, before[name])
+        net = getattr(made, family.network)
+        lora_file.exact(family, path, net, adapter)
+        encoders = {name: getattr(made, name) for name in changed if name != family.network}
+        if encoders:
+            source = source.with_parts(**encoders)
+        return cls(source, text=text, net=net, adapter=adapter)
 
     def scale(self, factor: float) -> None:
         """Set s, how much of the change is applied: 0 is the pipeline, 1 the student."""
         if not 0 <= factor < float("inf"):
             raise ValueError(f"factor must not be negative; got {factor!r}")
-        for _, layer in adapters.layers(self.unet):
+        for _, layer in adapters.layers(self.net):
             if self.adapter in layer.r:
                 layer.set_scale(self.adapter, factor)
 
     def __repr__(self) -> str:
         size = sum(
             p.numel()
-            for name, p in self.unet.named_parameters()
+            for name, p in self.net.named_parameters()
             if adapters.belongs(name, self.adapter)
         )
         return f"LoRA({self.text!r} in {self.source.name!r}, {size} parameters)"
 
 
-def _networks(source: TextToImage) -> tuple[Any, Any]:
+def _networks(source: TextToImage) -> dict[str, Any]:
     """Those that can have adapters."""
-    return source.pipeline.unet, source.pipeline.text_encoder
+    family = source.family
+    clip = {k: one for k, one in family.text_encoders.items() if k in family.loaded}
+    return {family.network: family.net} | clip
 
 
-def _adapted(unet: Any, rank: int, targets: Sequence[str], seed: int, adapter: str) -> Any:
-    """A UNet that shares all weights with the given one, and has low-rank changes besides."""
+def _adapted(net: Any, rank: int, names: Sequence[str], seed: int, adapter: str) -> Any:
+    """A network that shares all weights with the given one, and has low-rank changes besides."""
     from peft import LoraConfig
 
-    beside = adapters.active(unet)
-    student = adapters.shared(unet)
-    ends = (targets,) if isinstance(targets, str) else tuple(targets)
-    there = [
-        name
-        for name, layer in unet.named_modules()
-        if CROSS in name and isinstance(getattr(layer, "base_layer", layer), nn.Linear)
-    ]
-    names = [name for name in there if name.endswith(ends)]
-    without = [end for end in ends if not any(name.endswith(end) for name in names)]
-    if without or not ends:
-        raise ValueError(
-            f"targets must each name layers of the cross-attention, such as {', '.join(TARGETS)}; "
-            f"none ends in {', '.join(map(repr, without)) or 'nothing'}"
-        )
+    beside = adapters.active(net)
+    student = adapters.shared(net)
     with torch.random.fork_rng(devices=[]), adapters.beside_others():
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(names))
         student.add_adapter(config, adapter)
     return adapters.trainable(student, adapter, beside)

@@ -7,6 +7,7 @@ pipeline does not have, DoRA's magnitudes, α of each layer of a kohya file.
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import re
 from pathlib import Path
@@ -18,14 +19,14 @@ from torch import Tensor
 
 from ..files import staged, student_in
 from . import adapters
-from .loading import quiet
+from .families import Family
+from .loading import assembled, quiet
 
 STUDENT = "lora"  # what a run's folder calls its student's
 FILE = "pytorch_lora_weights.safetensors"
 KOHYA = "lora_kohya.safetensors"
 PEFT = "base_model.model."  # before the names in peft's own files, whose α stands elsewhere
 FORMATS = ("diffusers", "kohya", "merged")
-PARTS = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}  # and kohya's names of them
 LETTERS = {"A": "lora_down", "B": "lora_up"}
 
 
@@ -50,8 +51,8 @@ def found_at(place: str | os.PathLike[str]) -> Path:
     return (named or there)[0]
 
 
-def load_into(pipeline: Any, path: Path, adapter: str) -> None:
-    """Apply a LoRA file to a pipeline's UNet and text encoder, whole, under a name.
+def load_into(family: Family, pipeline: Any, path: Path, adapter: str) -> None:
+    """Apply a LoRA file to a pipeline's network and text encoders, whole, under a name.
 
     Raises:
         ValueError: it cannot be read, or has parts that the pipeline does not; it names the file.
@@ -61,15 +62,23 @@ def load_into(pipeline: Any, path: Path, adapter: str) -> None:
         spoilt = [key for key, tensor in raw.items() if not tensor.float().isfinite().all()]
         if spoilt:
             raise ValueError(f"{spoilt[0]} is not finite")
-        tensors, metadata = _known(type(pipeline), path, raw)
-        for part in PARTS:
+        tensors, metadata = _known(family, path, raw)
+        for part in family.loaded:
             if any(key.startswith(f"{part}.") for key in tensors):
-                load = getattr(pipeline, f"load_lora_into_{part}")
                 told = any(key.startswith(f"{part}.") for key in metadata or {})
-                how = {"adapter_name": adapter, "metadata": metadata if told else None}
+                how: dict[str, Any] = {"adapter_name": adapter}
+                how["metadata"] = metadata if told else None
+                own, load = getattr(pipeline, part), pipeline.load_lora_into_text_encoder
+                if part == family.network:
+                    load = getattr(pipeline, f"load_lora_into_{part}")
+                    how[part] = own
+                else:
+                    how |= {"text_encoder": own, "prefix": part}
+                if "network_alphas" in inspect.signature(load).parameters:
+                    how["network_alphas"] = None  # each layer's own is set below
                 with quiet(), adapters.beside_others():
-                    load(tensors, None, **{part: getattr(pipeline, part)}, **how)
-        _settle(pipeline, raw, tensors, adapter)
+                    load(tensors, **how)
+        _settle(family, pipeline, raw, tensors, adapter)
     except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError, OSError) as error:
         line = str(error).strip().splitlines()[0]
         raise ValueError(
@@ -78,7 +87,7 @@ def load_into(pipeline: Any, path: Path, adapter: str) -> None:
         ) from None
 
 
-def _known(kind: Any, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
+def _known(family: Family, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
     """Tensors and metadata as diffusers understands them; every name begins with a part."""
     odd = [key for key in raw if "dora_scale" in key or "lora_magnitude_vector" in key]
     if odd:
@@ -88,24 +97,29 @@ def _known(kind: Any, path: Path, raw: dict[str, Tensor]) -> tuple[Any, Any]:
             "it is in peft's own format, whose alpha stands in another file; write it by "
             "diffusers' save_lora_weights"
         )
-    tensors, _, metadata = kind.lora_state_dict(
+    tensors, *_, metadata = type(family.pipeline).lora_state_dict(
         str(path), use_safetensors=True, return_lora_metadata=True
     )
-    if not any(key.startswith(tuple(f"{part}." for part in PARTS)) for key in tensors):
-        tensors = {f"unet.{key}": tensor for key, tensor in tensors.items()}  # as `unet` saves it
-        metadata = {f"unet.{key}": value for key, value in (metadata or {}).items()}
-    others = [key for key in tensors if key.split(".")[0] not in PARTS]
+    if not any(key.startswith(tuple(f"{part}." for part in family.loaded)) for key in tensors):
+        own = family.network  # as the network itself saves it
+        tensors = {f"{own}.{key}": tensor for key, tensor in tensors.items()}
+        metadata = {f"{own}.{key}": value for key, value in (metadata or {}).items()}
+    others = [key for key in tensors if key.split(".")[0] not in family.loaded]
     if others:
         raise ValueError(f"there is nothing to apply {others[0]} to")
     return tensors, metadata
 
 
 def _settle(
-    pipeline: Any, raw: dict[str, Tensor], tensors: dict[str, Tensor], adapter: str
+    family: Family,
+    pipeline: Any,
+    raw: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    adapter: str,
 ) -> None:
     """Refuse a file that was not applied whole; set the scale of each layer that has an α."""
     alphas = {key: float(value) for key, value in raw.items() if key.endswith(".alpha")}
-    for part, prefix in PARTS.items():
+    for part, prefix in family.loaded.items():
         own = [name for name in tensors if name.startswith(f"{part}.") and "alpha" not in name]
         network = getattr(pipeline, part)
         held = [n for n, _ in network.named_parameters() if adapters.belongs(n, adapter)]
@@ -126,20 +140,20 @@ def _settle(
         raise ValueError(f"{next(iter(alphas))} belongs to no layer")
 
 
-def exact(path: Path, network: Any, adapter: str) -> None:
-    """Give a UNet's adapter the numbers of the file: diffusers rounds them to the dtype of W."""
-    from diffusers import StableDiffusionPipeline
+def exact(family: Family, path: Path, network: Any, adapter: str) -> None:
+    """Give a network's adapter the numbers of the file: diffusers rounds them to the dtype of W."""
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
     from peft import set_peft_model_state_dict
 
-    tensors, _ = _known(StableDiffusionPipeline, path, load_file(path))
-    own = {k.removeprefix("unet."): v for k, v in tensors.items() if k.startswith("unet.")}
+    tensors, _ = _known(family, path, load_file(path))
+    start = f"{family.network}."
+    own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     if own and "lora_A" not in next(iter(own)):
         own = convert_unet_state_dict_to_peft(own)
     set_peft_model_state_dict(network, own, adapter_name=adapter)
 
 
-def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None:
+def write(family: Family, pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None:
     """Write a pipeline's adapters to a folder.
 
     Args:
@@ -152,45 +166,48 @@ def write(pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None
     """
     if form not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {form!r}")
+    if form == "kohya" and not family.loaded[family.network]:
+        raise ValueError(
+            f"format 'kohya' is for UNets; of {family.title} write 'diffusers' or 'merged'"
+        )
     if form == "merged":
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"{str(folder)!r} already holds something; nothing was overwritten")
         with quiet(), staged(folder) as stage:
-            _merged(pipeline).save_pretrained(stage, safe_serialization=True)
+            _merged(family, pipeline).save_pretrained(stage, safe_serialization=True)
         return
     found = {p: adapters.changes(getattr(pipeline, p), name) for p, name in names.items()}
-    if "text_encoder" in found:  # the name that files have, whatever this transformers calls it
-        found["text_encoder"] = {
+    for part in found.keys() - {family.network}:
+        # The name that files have, whatever this transformers calls it.
+        found[part] = {
             f"text_model.{key.removeprefix('text_model.')}": tensor
-            for key, tensor in found["text_encoder"].items()
+            for key, tensor in found[part].items()
         }
     with staged(folder) as stage:
         if form == "diffusers":
             layers = {f"{part}_lora_layers": tensors for part, tensors in found.items()}
             type(pipeline).save_lora_weights(stage, **layers, safe_serialization=True)
         else:
-            save_file(_as_kohya(found), stage / KOHYA, {"format": "pt"})
+            save_file(_as_kohya(family, found), stage / KOHYA, {"format": "pt"})
 
 
-def _as_kohya(found: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+def _as_kohya(family: Family, found: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     """By diffusers' converter; its names of a text encoder are those of the larger models."""
     from diffusers.utils import convert_state_dict_to_kohya
 
     flat = {f"{part}.{key}": tensor for part, own in found.items() for key, tensor in own.items()}
     made = convert_state_dict_to_kohya(flat)
+    first = "lora_te1_" if "text_encoder_2" in family.loaded else "lora_te_"
     return {
-        re.sub("^lora_te1_", "lora_te_", key): tensor.float() if tensor.ndim == 0 else tensor
+        re.sub("^lora_te1_", first, key): tensor.float() if tensor.ndim == 0 else tensor
         for key, tensor in made.items()
     }
 
 
-def _merged(pipeline: Any) -> Any:
+def _merged(family: Family, pipeline: Any) -> Any:
     """A pipeline whose weights hold the changes, and that has no adapters; nothing is shared."""
-    parts = {part: copy.deepcopy(getattr(pipeline, part)) for part in PARTS}
-    made = type(pipeline)(
-        **pipeline.components | parts,
-        requires_safety_checker=pipeline.config.requires_safety_checker,
-    )
-    made.fuse_lora(components=list(PARTS))
+    there = [part for part in family.loaded if getattr(pipeline, part) is not None]
+    made = assembled(pipeline, **{one: copy.deepcopy(getattr(pipeline, one)) for one in there})
+    made.fuse_lora(components=there)
     made.unload_lora_weights()
     return made

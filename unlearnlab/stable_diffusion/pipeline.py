@@ -1,19 +1,20 @@
-"""Stable Diffusion 1.x and 2.x pipelines whose prompts are distributions."""
+"""Text-to-image pipelines whose prompts are distributions."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diffusion.predictions import OF_DIFFUSERS
-from ..diffusion.schedule import Schedule
 from ..identity import content, contents
+from .families import Asked, family_of
 from .fields import require_visible
-from .loading import PARTS, read_pipeline, require_kind, require_network
+from .loading import assembled, read_pipeline
 from .lora import LoRA
 from .prompt import Prompt
 
@@ -22,42 +23,57 @@ CLOSED = 1000  # a vocabulary smaller than this knows whole words only
 
 
 class TextToImage:
-    """A Stable Diffusion 1.x or 2.x pipeline, or one distilled from it.
+    """A text-to-image pipeline of one of the families, or one distilled from it; see `families`.
 
-    Samples of its prompts are latents, scaled as the UNet sees them.
+    Samples of its prompts are latents, scaled as its network sees them.
 
     Args:
-        pipeline: a stock `diffusers.StableDiffusionPipeline`; it is not changed.
+        pipeline: a stock pipeline of diffusers; it is not changed.
         name: to show.
+        size: (height, width) of its pictures in pixels, or the side of squares; by default those
+            that it was trained for.
+        offload: keep text encoders and autoencoder in the CPU's memory, and bring them to the
+            network's device only while they are used: training calls neither.
 
     Attributes:
         pipeline: the same.
+        family: what its parts are, and how its network is asked.
         shape: of a latent, (channels, height, width).
         schedule: the noise schedule of its scheduler.
-        prediction: what its UNet predicts: "noise", "v" (Stable Diffusion 2.x) or "sample".
+        prediction: what its network predicts: "noise", "v" (Stable Diffusion 2.x), "velocity"
+            (Stable Diffusion 3, FLUX) or "sample".
         words: all it knows, where its vocabulary is closed; else empty.
 
     Raises:
-        ValueError: a pipeline of another kind, or without one of its parts.
+        ValueError: a pipeline of another kind, or without one of its parts; parts of different
+            dtypes; a size that its network cannot draw.
     """
 
-    def __init__(self, pipeline: Any, name: str = "pipeline"):
-        require_kind(type(pipeline).__name__)
-        for part in PARTS:
-            if getattr(pipeline, part, None) is None:
-                raise ValueError(f"{name} has no {part}: a pipeline needs {', '.join(PARTS)}")
-        require_network(pipeline)
-        self.pipeline, self.name = pipeline, name
-        size = pipeline.unet.config.sample_size
-        sides = (size, size) if isinstance(size, int) else tuple(size)
-        self.shape = (pipeline.unet.config.in_channels, *sides)
-        self.schedule = Schedule.from_scheduler(pipeline.scheduler)
-        told = pipeline.scheduler.config.get("prediction_type", "epsilon")
-        self.prediction = OF_DIFFUSERS[told]
+    def __init__(
+        self,
+        pipeline: Any,
+        name: str = "pipeline",
+        *,
+        size: int | tuple[int, int] | None = None,
+        offload: bool = False,
+    ):
+        kind = family_of(type(pipeline).__name__)
+        for part in kind.parts():
+            if part not in kind.optional and getattr(pipeline, part, None) is None:
+                raise ValueError(
+                    f"{name} has no {part}: a pipeline needs {', '.join(kind.parts())}"
+                )
+        self.family = kind(pipeline, size)
+        self.pipeline, self.name, self.offload = pipeline, name, offload
+        self.shape = self.family.shape
+        self.schedule = self.family.schedule()
+        self.prediction = self.family.prediction()
         self.words = _words(pipeline.tokenizer)
-        self._states: dict[tuple[str, int], Tensor] = {}
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        self._states: dict[tuple[Asked, tuple[int, ...]], dict[str, Tensor]] = {}
+        for part in (self.family.net, pipeline.vae, *self.family.text_encoders.values()):
             part.eval().requires_grad_(False)
+            if offload and part is not self.family.net:
+                part.to("cpu")
 
     @classmethod
     def from_pretrained(
@@ -68,6 +84,8 @@ class TextToImage:
         device: str | torch.device = "cpu",
         safety: bool | None = None,
         variant: str | None = None,
+        size: int | tuple[int, int] | None = None,
+        offload: bool = False,
     ) -> TextToImage:
         """A diffusers folder or a hub id; "tiny" is the package's own.
 
@@ -76,35 +94,40 @@ class TextToImage:
         Args:
             safety: False leaves its safety checker out, True asks for one; None takes what it has.
             variant: of its weights, such as "fp16"; the only one in a folder needs no name.
+            size, offload: as in the constructor.
 
         Raises:
             FileNotFoundError: no such folder, and no such model on the hub or no way to reach it.
             ValueError: a pipeline of another kind, weights that are not safetensors, or no safety
                 checker where one is asked for.
         """
-        pipeline = read_pipeline(name, dtype=dtype, device=device, safety=safety, variant=variant)
+        pipeline = read_pipeline(
+            name, dtype=dtype, device=device, safety=safety, variant=variant, offload=offload
+        )
         try:
-            return cls(pipeline, str(name))
+            return cls(pipeline, str(name), size=size, offload=offload)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{str(name)!r}: {error}") from None
 
     @property
     def device(self) -> torch.device:
-        """Of the UNet."""
-        return self.pipeline.unet.device
+        """Of the network."""
+        return self.family.net.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the UNet; latents are float32 where it is less."""
-        return self.pipeline.unet.dtype
+        """Of the network; latents are float32 where it is less."""
+        return self.family.net.dtype
 
     def prompt(self, text: str, *, guidance: float = 1.0, negative: str = "") -> Prompt:
         """The distribution of latents that the pipeline draws for a prompt.
 
         Args:
             guidance: w of classifier-free guidance, ε̂ = ε̂_neg + w(ε̂_text − ε̂_neg); 1 for none.
-                Guided predictions are no denoisers: Lemmas 2 and 3 hold at w = 1 only.
-            negative: the prompt that guidance leads away from.
+                Guided predictions are no denoisers: Lemmas 2 and 3 hold at w = 1 only. FLUX.1-dev
+                was distilled to take w in (3.5 is usual), without another prompt.
+            negative: the prompt that guidance leads away from; "" is what the stock pipeline has
+                for none.
 
         Raises:
             ValueError: a prompt longer than the text encoder reads, with characters that cannot be
@@ -129,50 +152,70 @@ class TextToImage:
 
     def assembled(self, **parts: Any) -> Any:
         """A stock pipeline with other parts in the place of some."""
-        stock = self.pipeline
-        made = type(stock)(
-            **stock.components | parts,
-            requires_safety_checker=stock.config.requires_safety_checker,
-        )
-        made.set_progress_bar_config(disable=True)
-        return made
+        return assembled(self.pipeline, **parts)
 
-    def with_text_encoder(self, encoder: Any) -> TextToImage:
-        """The same pipeline, but for its text encoder."""
-        return TextToImage(self.assembled(text_encoder=encoder), self.name)
+    def with_parts(self, **parts: Any) -> TextToImage:
+        """The same pipeline, but for some parts, such as a text encoder."""
+        scale = self.pipeline.vae_scale_factor
+        size = self.shape[1] * scale, self.shape[2] * scale
+        how: dict[str, Any] = {"size": size, "offload": self.offload}
+        return TextToImage(self.assembled(**parts), self.name, **how)
 
-    def states(self, text: str) -> Tensor:
-        """(tokens, width) what the text encoder makes of a prompt; computed once."""
-        known = (text, len(self.pipeline.tokenizer))  # a textual inversion adds to it
+    @contextmanager
+    def _at_work(self, *parts: Any) -> Iterator[None]:
+        """Parts on the network's device for a while, where they are kept elsewhere."""
+        try:
+            if self.offload:
+                for one in parts:
+                    one.to(self.device)
+            yield
+        finally:
+            if self.offload:
+                for one in parts:
+                    one.to("cpu")
+
+    def states(
+        self, text: str, negative: bool = False, strength: float | None = None
+    ) -> dict[str, Tensor]:
+        """What the network sees of what it is `Asked`, one row of each condition; computed once."""
+        asked = Asked(text, negative, strength)
+        # A textual inversion adds to a tokenizer.
+        tokenizers = [tokenizer for tokenizer, _ in self.family.limits()]
+        known = (asked, tuple(map(len, tokenizers)))
         if known not in self._states:
             require_visible("prompt", text)
-            tokens = self._tokens(text)
-            with torch.no_grad():
-                self._states[known] = self.pipeline.text_encoder(tokens)[0][0]
+            self._require_words(text)
+            for tokenizer, longest in self.family.limits():
+                self._require_read(text, tokenizer, longest)
+            with torch.no_grad(), self._at_work(*self.family.text_encoders.values()):
+                seen = self.family.conditions(asked)
+            self._states[known] = {name: one.to(self.device) for name, one in seen.items()}
         return self._states[known]
 
-    def _tokens(self, given: str) -> Tensor:
-        """(1, longest) token numbers; a textual inversion of several vectors is several tokens."""
-        tokenizer = self.pipeline.tokenizer
-        text = self.pipeline.maybe_convert_prompt(given, tokenizer)
-        pieces = tokenizer.tokenize(text)
-        added = tokenizer.get_added_vocab()
-        words = {word for word in text.split() if word not in added}
+    def _require_words(self, given: str) -> None:
+        """Refuse words that a closed vocabulary does not have."""
+        added = self.pipeline.tokenizer.get_added_vocab()
+        words = {word for word in given.split() if word not in added}
         unknown = sorted({word.lower() for word in words} - self.words) if self.words else []
         if unknown:
             raise ValueError(
                 f"prompt {given!r} has words that {self.name!r} has never seen: "
                 f"{', '.join(unknown)}; it knows {', '.join(sorted(self.words))}"
             )
-        longest = tokenizer.model_max_length
-        if len(pieces) > longest - 2:
-            cut = "".join(pieces[longest - 2 :]).replace("</w>", " ").strip()
+
+    def _require_read(self, given: str, tokenizer: Any, longest: int) -> None:
+        """Refuse a prompt that a text encoder would see cut.
+
+        A textual inversion of several vectors is several tokens.
+        """
+        convert = getattr(self.pipeline, "maybe_convert_prompt", lambda text, _: text)
+        pieces = tokenizer.tokenize(convert(given, tokenizer))
+        if len(pieces) > longest:
+            cut = "".join(pieces[longest:]).replace("</w>", " ").replace("▁", " ").strip()
             raise ValueError(
                 f"prompt {given!r} has {len(pieces)} tokens, and the text encoder reads "
-                f"{longest - 2}: shorten it; {cut!r} would be cut off"
+                f"{longest}: shorten it; {cut!r} would be cut off"
             )
-        found = tokenizer(text, padding="max_length", max_length=longest, return_tensors="pt")
-        return found.input_ids.to(self.device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [−1, 1], float32; through the safety checker, if any."""
@@ -181,25 +224,28 @@ class TextToImage:
     def checked(self, latents: Tensor) -> tuple[Tensor, int]:
         """Images as `decode` makes them, and how many of them the safety checker took out."""
         vae, scale = self.pipeline.vae, self.pipeline.vae_scale_factor
-        with torch.no_grad():
+        with torch.no_grad(), self._at_work(vae), _wide_enough(vae):
             parts = [
-                vae.decode(part / vae.config.scaling_factor).sample
+                vae.decode(part / vae.config.scaling_factor + _shift(vae)).sample
                 for part in latents.to(vae.device, vae.dtype).split(_at_once(latents, scale))
             ]
         images = torch.cat(parts).float().clamp(-1, 1)
-        if self.pipeline.safety_checker is None:
+        checker = getattr(self.pipeline, "safety_checker", None)
+        if checker is None:
             return images, 0
         # It sees what is shown: it takes [−1, 1], as the autoencoder makes it.
-        shown, flags = self.pipeline.run_safety_checker(images.clone(), self.device, self.dtype)
+        with self._at_work(checker):
+            shown, flags = self.pipeline.run_safety_checker(images.clone(), self.device, self.dtype)
         taken = torch.as_tensor([bool(flag) for flag in flags], device=images.device)
         images[taken] = torch.as_tensor(shown).to(images)[taken] * 2 - 1  # its own are in [0, 1]
         return images, int(taken.sum())
 
     def encode(self, images: Tensor) -> Tensor:
-        """Mean latents of images (n, 3, H, W) in [−1, 1], scaled as the UNet sees them."""
+        """Mean latents of images (n, 3, H, W) in [−1, 1], scaled as the network sees them."""
         vae = self.pipeline.vae
-        latents = mean_latents(vae, images).to(torch.promote_types(self.dtype, torch.float32))
-        return latents * vae.config.scaling_factor
+        with self._at_work(vae):
+            latents = mean_latents(vae, images).to(torch.promote_types(self.dtype, torch.float32))
+        return (latents - _shift(vae)) * vae.config.scaling_factor
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))
@@ -209,16 +255,32 @@ class TextToImage:
 @contents.register
 def _(value: TextToImage) -> dict[str, Any]:
     """The weights of its networks, where a function of a user's reads them."""
-    parts = ("unet", "vae", "text_encoder")
-    told: dict[str, Any] = {part: content(getattr(value.pipeline, part)) for part in parts}
+    parts = {value.family.network: value.family.net, "vae": value.pipeline.vae}
+    told: dict[str, Any] = {k: content(v) for k, v in (parts | value.family.text_encoders).items()}
     return told | {"schedule": content(value.schedule)}
 
 
 def mean_latents(vae: Any, images: Tensor) -> Tensor:
     """The means of an autoencoder's posteriors at images in [−1, 1], not yet scaled."""
-    with torch.no_grad():
+    with torch.no_grad(), _wide_enough(vae):
         parts = images.to(vae.device, vae.dtype).split(_at_once(images, 1))
         return torch.cat([vae.encode(part).latent_dist.mean for part in parts])
+
+
+def _shift(vae: Any) -> float:
+    """What the latents of some autoencoders are moved by before they are scaled."""
+    return vae.config.get("shift_factor") or 0.0
+
+
+@contextmanager
+def _wide_enough(vae: Any) -> Iterator[None]:
+    """An autoencoder that overflows in float16, and says so, in float32 for a while."""
+    narrow = vae.dtype == torch.float16 and vae.config.get("force_upcast")
+    try:
+        yield vae.float() if narrow else vae
+    finally:
+        if narrow:
+            vae.half()
 
 
 def _at_once(x: Tensor, scale: int) -> int:

@@ -48,7 +48,7 @@ def settle(config: Config, sd: TextToImage) -> None:
         named |= {f"{role}[{i}]": text for i, text in enumerate(getattr(config, role))}
     states = {name: sd.states(text) for name, text in named.items()}
     for one, other in combinations(named, 2):
-        if torch.equal(states[one], states[other]):
+        if all(torch.equal(states[one][key], states[other][key]) for key in states[one]):
             raise ValueError(
                 f"{other} {named[other]!r} is to the text encoder what {one} {named[one]!r} is: "
                 "give one of them alone"
@@ -63,7 +63,7 @@ def settle(config: Config, sd: TextToImage) -> None:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     if config.checkpointing:
-        sd.pipeline.unet.enable_gradient_checkpointing()
+        sd.family.net.enable_gradient_checkpointing()
     if config.attention_slicing:
         sd.pipeline.enable_attention_slicing()
 
@@ -84,7 +84,7 @@ def try_step(student: Any, retain: Any, rows: int) -> str:
         size = rows * kept + COPIES * trained
         line = (
             f"a step of {rows} rows takes about {_size(size)} beside the {_size(held(pupil))} of "
-            f"the UNet's weights: {_size(kept)} for each row, {_size(COPIES * trained)} to train"
+            f"the network's weights: {_size(kept)} for each row, {_size(COPIES * trained)} to train"
         )
         kept_by(pupil, rows)
     return line
@@ -97,13 +97,13 @@ def held(module: nn.Module, *, trained: bool = False) -> int:
 
 def kept_by(pupil: Any, rows: int) -> int:
     """Bytes that a pass of so many rows through a student keeps until its gradient is taken."""
-    known = {p.untyped_storage().data_ptr() for p in pupil.parameters()}
+    known = {p.untyped_storage()._cdata for p in pupil.parameters()}  # as "meta" has no pointers
     sizes: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            sizes[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in known:
+            sizes[storage._cdata] = storage.nbytes()
         return tensor
 
     x = torch.zeros((rows, *pupil.shape), dtype=pupil.dtype, device=pupil.device)
