@@ -13,15 +13,20 @@ from typing import Any
 
 import torch
 
+from ..diffusion.samples import DataSet
 from ..files import held, require_writable
-from ..images import contact_sheet, write_image
+from ..images import ImageFolder, contact_sheet, write_image
 from ..training.finetune import finetune
 from ..training.loop import Loop
 from ..training.settings import warn_if_alone
 from ..training.stopping import as_command
 from . import preflight, report
-from .config import BASELINES, DTYPES, Config, shipped
+from .checks import BASELINES, DTYPES
+from .config import Config, shipped
+from .judges import judge_of, shows
 from .pipeline import TextToImage
+
+PLACES = {"merged": "merged"}  # of formats that have a folder of their own
 
 
 class Watch:
@@ -53,22 +58,38 @@ def _flat(values: dict[str, torch.Tensor]) -> dict[str, float]:
     return found
 
 
+def asked(config: Config, sd: TextToImage) -> tuple[Any, dict[str, Any]]:
+    """The problem that a configuration states, and the models among its method's options."""
+
+    def prompt(text: str) -> Any:
+        return sd.prompt(text, guidance=config.guidance)
+
+    forget = [prompt(text) for text in config.forget]
+    if config.forget_images is not None:
+        images = ImageFolder(config.forget_images, (3, *sd.family.pixels), fit=True)
+        latents = sd.encode(images[torch.arange(len(images))])
+        forget.append(DataSet(latents, sd.schedule))
+    kept = []
+    if config.judge is not None:
+        judge = judge_of(config.judge, sd.device)
+        kept = [(shows(sd, judge, name), least) for name, least in config.keep.items()]
+    reference = None if config.reference is None else prompt(config.reference)
+    more = {} if config.anchor is None else {"anchor": prompt(config.anchor)}
+    return config.made(prompt(config.retain), forget, reference, kept), more
+
+
 def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) -> Any:
     """The run that a configuration asks for."""
-    retain = sd.prompt(config.retain, guidance=config.guidance)
-    forget = [sd.prompt(text, guidance=config.guidance) for text in config.forget]
-    reference = None
-    if config.reference is not None:
-        reference = sd.prompt(config.reference, guidance=config.guidance)
+    problem, more = asked(config, sd)
     student = None
     if config.method != "dual-only":
         if config.init is None:
             student = sd.lora(config.rank, layers=config.layers, seed=config.seed)
         else:
             student = sd.load_lora(config.init)
-        accelerator.print(preflight.try_step(student, retain, config.rows))
+        accelerator.print(preflight.try_step(student, problem.retain, config.rows))
     return finetune(
-        config.made(retain, forget, reference),
+        problem,
         student,
         method=BASELINES.get(config.method, config.method),
         seed=config.seed,
@@ -76,7 +97,7 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
         resume=resume,
         accelerator=accelerator,
         watch=Watch(config, sd, accelerator),
-        **{"progress": True} | config.options,
+        **{"progress": True} | more | config.options,
     )
 
 
@@ -140,7 +161,8 @@ def finish(config: Config, sd: TextToImage, run: Any) -> None:
     out = Path(config.out)
     saved = "there is no student to save"
     if hasattr(run.student, "save"):
-        run.student.save(out / report.STUDENT)
+        for form in config.formats:
+            run.student.save(out / PLACES.get(form, report.STUDENT), format=form)
         saved = f"the student is saved in {str(out / report.STUDENT)!r}"
     try:
         pictures = report.drawn(config, sd, run.student)

@@ -7,75 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from .. import baselines
-from ..diffusion.schedule import LARGEST_SEED
-from ..problems import ForwardKL, Likelihood, Problem, ReverseKL
+from ..problems import Problem
 from ..training.denoising import DataObjective
-from ..training.finetune import BATCH, METHODS, objective_of
+from ..training.finetune import BATCH, objective_of
 from ..training.settings import Settings, split_options
 from . import fields
-from .fields import Check
-from .lora_file import found_at
+from .checks import BASELINES, CHECKS, OF_FINETUNE, PROBLEMS, PROMPTS
+from .lora_file import FORMATS, found_at
 from .prompt_file import read_prompts
 from .reading import read_yaml
 
-PROBLEMS: dict[str, type[Problem]] = {
-    "reverse-kl": ReverseKL,
-    "forward-kl": ForwardKL,
-    "likelihood": Likelihood,
-}
-BASELINES: dict[str, Any] = {"esd": baselines.ESD, "vdu": baselines.VDU}
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CONFIGS = Path(__file__).parent / "configs"
-CHECKS: dict[str, Check] = {
-    "model": fields.path,
-    "init": fields.optional(fields.path),
-    "variant": fields.optional(fields.text),
-    "problem": fields.among(PROBLEMS),
-    "out": fields.path,
-    "retain": fields.prompt,
-    "forget": fields.prompts,
-    "unrelated": fields.prompts,
-    "prompts": fields.optional(fields.path),
-    "thresholds": fields.optional(fields.numbers),
-    "relative": fields.optional(fields.numbers),
-    "statistic": fields.among(("ratio", "density")),
-    "temperature": fields.either("dim", fields.positive),
-    "cap": fields.optional(fields.positive),
-    "reference": fields.optional(fields.prompt),
-    "method": fields.among([*METHODS, *BASELINES]),
-    "rank": fields.whole(1),
-    "layers": fields.optional(fields.names),
-    "size": fields.optional(fields.sides),
-    "offload": fields.switch,
-    "guidance": fields.not_negative,
-    "sample_guidance": fields.not_negative,
-    "sample_steps": fields.whole(1),
-    "samples": fields.whole(1),
-    "dtype": fields.among(DTYPES),
-    "seed": fields.whole(0, LARGEST_SEED),
-    "tracker": fields.optional(fields.text),
-    "grid_every": fields.whole(0),
-    "safety": fields.optional(fields.switch),
-    "checkpointing": fields.switch,
-    "attention_slicing": fields.switch,
-    "options": fields.mapping,
-}
-PROMPTS = ("retain", "forget", "unrelated", "reference")
-OF_FINETUNE: dict[str, Check] = {
-    "steps": fields.whole(1),
-    "batch": fields.whole(2),
-    "lr": fields.positive,
-    "dual_lr": fields.optional(fields.not_negative),
-    "multipliers": fields.optional(fields.numbers),
-    "until": fields.optional(fields.among(["met"])),
-    "sampler": fields.optional(fields.among(["ddim", "ddpm"])),
-    "sampling_steps": fields.whole(1),
-    "evaluate": fields.switch,
-    "progress": fields.optional(fields.switch),
-}
 
 
 @dataclass
@@ -86,11 +28,16 @@ class Config:
         model: "tiny", a diffusers folder or a hub id. variant: of its weights, such as fp16.
         problem: reverse-kl, forward-kl or likelihood.
         retain: the prompt to keep. forget: those to unlearn. unrelated: others to watch.
+        forget_images: a folder of images to unlearn, beside prompts or in their place.
+        anchor: the prompt to draw in the place of what is forgotten (ablation, fdivergence).
+        keep: what a picture of the retained prompt shows, and in which share of them at least.
+        judge: who tells: "tiny", `file.py:function` or `module:function`, or a CLIP's folder or id.
         prompts: instead, a CSV file with columns `role` (retain, forget, unrelated) and `prompt`.
         thresholds, relative: one of them, as in the problem.
         statistic, temperature, cap: of `Likelihood`. reference: its prompt; "" for what the model
             draws without one, and None for the one to retain.
-        method: of `finetune`, or a baseline (esd, vdu).
+        method: of `finetune`, or a baseline (esd, vdu, ablation, fdivergence).
+        until: "met", to train until the thresholds hold on the student's own samples.
         rank, layers: of the student, as in `LoRA`.
         size, offload: of the pipeline, as in `TextToImage`.
         init: a LoRA to start from, whose rank and layers are kept: its file or folder, or an
@@ -98,6 +45,8 @@ class Config:
         guidance: of the prompts while training; 1 for none.
         sample_guidance, sample_steps, samples: of the pictures in the report.
         out: folder for the checkpoint, the student and the report.
+        formats: that the student is written in: diffusers (in `lora`), kohya (there, too), merged
+            (a whole pipeline in `merged`).
         tracker: of accelerate, such as tensorboard; by default none.
         grid_every: rounds between sample grids; 0 for none.
         safety: on asks for the pipeline's safety checker, off leaves it out; by default there is
@@ -114,6 +63,12 @@ class Config:
     forget: list[str] = field(default_factory=list)
     unrelated: list[str] = field(default_factory=list)
     prompts: str | None = None
+    forget_images: str | None = None
+    anchor: str | None = None
+    keep: dict[str, float] = field(default_factory=dict)
+    judge: str | None = None
+    until: str | None = None
+    formats: Any = ("diffusers",)
     variant: str | None = None
     thresholds: Any = None
     relative: Any = None
@@ -145,11 +100,14 @@ class Config:
             setattr(self, name, check(name, getattr(self, name)))
         if self.prompts is not None:
             self._read(Path(self.prompts))
-        if not self.retain or not self.forget:
-            raise ValueError("a run needs a prompt to retain and at least one to forget")
+        if not self.retain or not (self.forget or self.forget_images):
+            raise ValueError(
+                "a run needs a prompt to retain and at least one to forget, or forget_images"
+            )
         self._require_prompts()
         self._require_problem()
         self._require_init()
+        self._require_more()
         self.options = self._checked_options()
 
     def _read(self, path: Path) -> None:
@@ -178,11 +136,11 @@ class Config:
         if (self.thresholds is None) == (self.relative is None):
             raise ValueError("give either thresholds or relative, not both or neither")
         for name in ("thresholds", "relative"):
-            given, count = getattr(self, name), len(self.forget)
+            given, count = getattr(self, name), len(self.forget) + bool(self.forget_images)
             if isinstance(given, list) and len(given) != count:
                 raise ValueError(
-                    f"{name} must be one number, or one for each of {count} prompts to forget; "
-                    f"got {given}"
+                    f"{name} must be one number, or one for each of {count} prompts to forget"
+                    f"{' and for the images' if self.forget_images else ''}; got {given}"
                 )
         own = {one.name for one in dataclasses.fields(PROBLEMS[self.problem].Options)}
         usual = {one.name: one.default for one in dataclasses.fields(self)}
@@ -205,12 +163,34 @@ class Config:
         except FileNotFoundError as error:
             raise ValueError(f"init: {error}") from None
 
+    def _require_more(self) -> None:
+        """Refuse what the method or the problem has no place for."""
+        takes = "anchor" in {one.name for one in dataclasses.fields(self.goal.Options)}
+        if takes and self.anchor is None:
+            raise ValueError(f"method {self.method} needs an anchor: a prompt to draw instead")
+        if self.anchor is not None and not takes:
+            raise ValueError(f"anchor is of methods ablation and fdivergence; got {self.method}")
+        if self.keep and self.problem != "likelihood":
+            raise ValueError(f"keep is of problem likelihood; {self.problem} has none")
+        if self.keep and self.judge is None:
+            if self.model != "tiny":
+                raise ValueError("keep needs a judge, who tells what a picture shows")
+            self.judge = "tiny"
+        if self.judge is not None and not self.keep:
+            raise ValueError("judge tells what keep asks for, and there is no keep")
+        if self.until is not None:
+            self.options = {**self.options, "until": self.until}
+        self.formats = [self.formats] if isinstance(self.formats, str) else list(self.formats)
+        for one in self.formats:
+            fields.one_of("formats", one, FORMATS)
+
     def _checked_options(self) -> dict[str, Any]:
         """The options, each of the kind that `finetune`, its settings and the method take."""
         own = [*dataclasses.fields(Settings), *dataclasses.fields(self.goal.Options)]
         checks = {one.name: fields.typed(one.type) for one in own}
         del checks["seeds"]
-        checks.pop("data", None)  # samples, which a file of settings cannot hold
+        for name in ("data", "anchor", "base"):  # samples and models, which no file can hold
+            checks.pop(name, None)
         checks |= OF_FINETUNE
         for name in self.options:
             fields.one_of("option", name, checks)
@@ -220,6 +200,8 @@ class Config:
         more = {name: value for name, value in options.items() if name not in OF_FINETUNE}
         if "sampling_steps" in options and hasattr(self.goal.Options, "sampling_steps"):
             more["sampling_steps"] = options["sampling_steps"]
+        if self.anchor is not None:
+            more["anchor"] = self.anchor  # stands for its model, which is not there yet
         try:
             settings, _ = split_options(more, self.goal.Options)
             Settings(options.get("steps", 1), options.get("lr", 1e-3), [self.seed], **settings)
@@ -265,15 +247,19 @@ class Config:
         batch = self.options.get("batch", BATCH)
         if not issubclass(goal, DataObjective):
             return batch
-        return batch * (goal.uses_retained + len(self.forget))
+        return batch * (goal.uses_retained + len(self.forget) + bool(self.forget_images))
 
-    def made(self, retain: Any, forget: list[Any], reference: Any = None) -> Problem:
-        """The problem, on models."""
+    def made(
+        self, retain: Any, forget: list[Any], reference: Any = None, kept: Any = ()
+    ) -> Problem:
+        """The problem, on models; `kept` are functions and the means that they keep."""
         kind: Any = PROBLEMS[self.problem]
         own = [one.name for one in dataclasses.fields(kind.Options) if hasattr(self, one.name)]
         more = {name: getattr(self, name) for name in own}
         if reference is not None:
             more["reference"] = reference
+        if kept:
+            more["at_least"] = kept
         return kind(retain, forget, self.thresholds, relative=self.relative, **more)
 
 

@@ -152,6 +152,15 @@ def numbers(name: str, value: Any) -> float | list[float]:
     return [not_negative(f"{name}[{i}]", one) for i, one in enumerate(value)]
 
 
+def shares(name: str, value: Any) -> dict[str, float]:
+    """Names, and a share above 0 and below 1 for each."""
+    found = {key: number(f"{name}: {key}", one) for key, one in mapping(name, value or {}).items()}
+    for key, one in found.items():
+        if not 0 < one < 1:
+            raise ValueError(f"{name}: {key} must lie between 0 and 1; got {one!r}")
+    return found
+
+
 def names(name: str, value: Any) -> str | list[str]:
     """A text, or a list of texts that is not empty."""
     if not isinstance(value, list | tuple):

@@ -53,7 +53,8 @@ def settle(config: Config, sd: TextToImage) -> None:
                 f"{other} {named[other]!r} is to the text encoder what {one} {named[one]!r} is: "
                 "give one of them alone"
             )
-    sd.states(config.reference or "")
+    for text in (config.reference, config.anchor):
+        sd.states(text or "")
     steps = {"sample_steps": config.sample_steps}
     if "sampling_steps" in config.options:
         steps["options: sampling_steps"] = config.options["sampling_steps"]

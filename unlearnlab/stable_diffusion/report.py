@@ -151,7 +151,9 @@ def table(config: Config, run: Any, numbers: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [("forget", "asked", "before", "after", "met")]
     measured = run.evaluation is not None
     signs = ["≥" if sense > 0 else "≤" for sense in run.problem.senses]
-    for i, (prompt, sign) in enumerate(zip(config.forget, signs, strict=True)):
+    asked_of = [*config.forget, *([config.forget_images] if config.forget_images else [])]
+    asked_of += [f"keep: {name}" for name in config.keep]
+    for i, (prompt, sign) in enumerate(zip(asked_of, signs, strict=True)):
         asked = f"{run.problem.names[i]} {sign} {run.problem.thresholds[i]:.4g}"
         found = ("", "not measured", "?")
         if measured:
