@@ -2,14 +2,16 @@
 
 A reader who reads 220 words a minute, follows a line of code in 12 seconds, looks at a figure for
 40, and needs 4 minutes for an exercise, but for one whose heading says how many. Folded text is
-opened by one in two: it counts by half. What a solution holds is not counted, for students write
-it; nor are figures that an answer or a check draws.
+opened by one in two: it counts by half. Lines without code (comments, brackets, texts) are not
+counted, nor is what a solution holds, for students write it.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,17 @@ def words(text: str) -> int:
     return len(re.findall(r"\w[\w'’.-]*", text))
 
 
+def lines(source: str) -> int:
+    """Of a code cell, those that hold a name or a number; an alternative text holds none."""
+    text = "\n".join("" if one.startswith("%") else one for one in source.splitlines())
+    held = {
+        token.start[0]: token.line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type in (tokenize.NAME, tokenize.NUMBER)
+    }
+    return sum(not line.strip().startswith("alt=") for line in held.values())
+
+
 def minutes(cells: Sequence[Any]) -> float:
     """Of a lesson's cells, from nbformat 4 with nbgrader's metadata."""
     total = 0.0
@@ -41,7 +54,7 @@ def minutes(cells: Sequence[Any]) -> float:
                 said = SAID.search(heading)
                 total += float(said[1]) if said else EXERCISE
         elif cell.cell_type == "code" and "nbgrader" not in cell.metadata:
-            total += LINE * sum(bool(line.strip()) for line in cell.source.splitlines())
+            total += LINE * lines(cell.source)
             pictures = ("image/png" in output.get("data", {}) for output in cell.outputs)
             total += FIGURE * sum(pictures)
     return total

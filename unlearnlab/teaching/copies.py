@@ -1,4 +1,4 @@
-"""What lesson 10 starts from: three images that a model has memorised, and what comes back of them.
+"""What lesson 11 starts from: three images that a model has memorised, and what comes back of them.
 
 In a notebook `name??` shows the code of one.
 """

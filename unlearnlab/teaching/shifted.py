@@ -1,4 +1,4 @@
-"""Lesson 09's student: one Gaussian whose mean is its only parameter, so that all is known by hand.
+"""Lesson 10's student: one Gaussian whose mean is its only parameter, so that all is known by hand.
 
 `name??` in a notebook shows the code of each of these.
 """
