@@ -120,7 +120,7 @@ FACTS = {
             "max(share['never planted']) < 0.15",
         ),
         "alike = {": "(abs(gap) < 0.2).all()",
-        "def integrand(model": (
+        "surprises = {": (
             "surprises['memorised'].max() < 25 < 60 < surprises['never planted'].min()",
             "(surprises['memorised'] > exact).all()",
         ),
@@ -208,6 +208,7 @@ FACTS = {
             "left[3]['horse'] < 0.5 * left[0]['horse']",
             "left[3]['cowboy'] > 0.8",
         ),
+        "def tried(": ("late[0] > 0.4 and late[2] > 4",),
         "student = sd.lora(": (
             "share < 0.03",
             "apart(loaded, q) > 0.01",

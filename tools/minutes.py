@@ -3,7 +3,8 @@
 A reader who reads 220 words a minute, follows a line of code in 12 seconds, looks at a figure for
 40, and needs 4 minutes for an exercise, but for one whose heading says how many. Folded text is
 opened by one in two: it counts by half. Lines without code (comments, brackets, texts) are not
-counted, nor is what a solution holds, for students write it.
+counted, nor is what a solution holds, for students write it. Cells that need a GPU count by half,
+too: most machines skip them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def minutes(cells: Sequence[Any]) -> float:
                 said = SAID.search(heading)
                 total += float(said[1]) if said else EXERCISE
         elif cell.cell_type == "code" and "nbgrader" not in cell.metadata:
-            total += LINE * lines(cell.source)
+            skipped = cell.source.startswith("%%cuda")
+            total += LINE * lines(cell.source) * (0.5 if skipped else 1.0)
             pictures = ("image/png" in output.get("data", {}) for output in cell.outputs)
             total += FIGURE * sum(pictures)
     return total

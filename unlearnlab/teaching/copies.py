@@ -38,6 +38,26 @@ def share_back(backs: Sequence[Tensor], images: Sequence[Tensor]) -> list[float]
     return [float((distance(back, x) < CLOSE).float().mean()) for back, x in pairs]
 
 
+def integrand(model: Any, x: Tensor, nodes: Tensor, n: int = 12) -> Any:
+    """½E‖ε − ε̂(x_t)‖² of one image at each timestep, a mean over n noises: of KL(δ_x‖model).
+
+    Args:
+        model: of diffusion; x: (1, 8, 8).
+        nodes: (k,) timesteps.
+        n: noises at each.
+
+    Returns:
+        (k,) nats per nat of log-SNR.
+    """
+    import torch
+
+    t = nodes.repeat_interleave(n)
+    eps = torch.randn(len(t), *x.shape, generator=torch.Generator().manual_seed(0))
+    x_t = model.schedule.noised(x.expand_as(eps), t, eps)
+    error = (model.noise_prediction(x_t, t) - eps).square().flatten(1).sum(1)
+    return 0.5 * error.reshape(-1, n).mean(1).numpy()
+
+
 def came_back(
     backs: Mapping[str, Sequence[Tensor]], images: Sequence[Tensor], times: Sequence[int], alt: str
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import gpu_lab, image_labs, labs
+from math import log, sqrt
+
+from . import gpu_lab, image_labs, labs, levels
 from .exercise import Exercise
 
 PROMPTS = {
@@ -17,7 +19,7 @@ PROMPTS = {
         judge=image_labs.trusted,
     ),
     "13.2": Exercise(
-        4.58087,
+        lambda error, factor: error / sqrt(2 * log(factor)),
         "the mean of e^(r̂/τ) is too large by e^(σ²/2τ²), and τ divides σ before it is squared",
         (
             "what does noise in an exponent do to the mean?",
@@ -25,6 +27,10 @@ PROMPTS = {
             "the factor is e^(½(σ/τ)²): set it to what is asked",
         ),
         tolerance=2e-3,
+        variants=[
+            {"error": error, "factor": factor}
+            for error, factor in ((2, 1.1), (3, 1.1), (2, 1.05), (1.5, 1.2), (3, 1.5))
+        ],
     ),
     "13.3": Exercise(
         lambda share, cap: share * min(cap, 1 / share),
@@ -65,6 +71,16 @@ PROMPTS = {
         tolerance=2e-4,
     ),
     "14.3": Exercise(
+        None,
+        "",
+        (
+            "at which noise levels is it settled whether there is a horse?",
+            "u may be a step: so much below some γ, and nothing above; try both halves",
+            "def strength(gamma): return 2.0 if gamma < 2 else 0.0 is a start: cut further down",
+        ),
+        judge=levels.where_it_counts,
+    ),
+    "14.4": Exercise(
         lambda inputs, outputs, rank: rank * (inputs + outputs) / (inputs * outputs),
         "A has rank × inputs numbers and B outputs × rank: they grow with the sum of the sides, W "
         "with their product",
