@@ -11,7 +11,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # JupyterLab refuses to run as root, as one is in a container, unless told.
 ROOT_USER = $(shell test "$$(id -u)" = 0 && echo --allow-root)
-# Stored outputs are those of a machine without CUDA: lesson 16 would download models on one with it.
+# Stored outputs are those of a machine without CUDA: lesson 17 would download models on one with it.
 NO_GPU    = CUDA_VISIBLE_DEVICES=
 export MPLBACKEND = Agg
 export OMP_NUM_THREADS = 1

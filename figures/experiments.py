@@ -278,7 +278,7 @@ def experiments() -> dict[str, Experiment]:
     )
     of_images = (
         *("figures/shootout.py", "figures/shootout_images.py"),
-        *("figures/digits.py", "figures/digit_classes.py"),
+        *("figures/digits.py", "figures/digit_classes.py", "figures/concepts.py"),
     )
     found["shootout_images"] = Experiment(shootout_images.shootout_images, (*on_scenes, *of_images))
     for task in ("conditional", "unconditional"):

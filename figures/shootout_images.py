@@ -12,12 +12,13 @@ import torch
 from scipy.special import rel_entr
 
 import unlearnlab as ul
+from figures.concepts import CONCEPTS, RETAINED
 from figures.digit_classes import FORGOTTEN, setting
 from figures.digits import run_all
 from figures.digits import tools as digit_tools
 from figures.scenes import STEPS, tools
 from figures.shootout import counted
-from unlearnlab import metrics
+from unlearnlab import baselines, metrics
 from unlearnlab.diffusion.pool import _pools, tabulate
 
 SEEDS = (0, 1)
@@ -25,8 +26,9 @@ GOOD = (24, 8)  # levels and noises of the ratios that judge
 JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
 DRAWN = 200  # pictures that a classifier names
 PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
-RETAINED, HORSE = "a cowboy", "a cowboy with a horse"
 GATE = {"chains": 96, "chain_steps": 30, "primal_steps": 60, "steps": 900, "batch": 64}
+CHAINS = {"primal_steps": 30, "steps": 240, "batch": 16}  # eight readings, a quarter of an hour
+ERASING = {"primal_steps": 60, "steps": 900, "batch": 32}
 Run = dict[str, Any]
 Rates = dict[str, float]
 
@@ -66,10 +68,10 @@ def digits() -> Task:
     return Task(problem, [level], lambda seed: net, rates, (str(FORGOTTEN),), how)
 
 
-def scenes(forgotten: dict[str, str], level: float) -> Task:
+def scenes(named: list[str], level: float) -> Task:
     """Draw a cowboy without what is named."""
     sd, tell = tools()
-    q, others = sd.prompt(RETAINED), [sd.prompt(text) for text in forgotten]
+    q, others = sd.prompt(RETAINED), [sd.prompt(CONCEPTS[name]) for name in named]
     problem = ul.Likelihood(q, others, relative=level, statistic="ratio", cap=2.0)
 
     def rates(latents: torch.Tensor) -> Rates:
@@ -77,9 +79,8 @@ def scenes(forgotten: dict[str, str], level: float) -> Task:
 
         return rates_of(sd.decode(latents), tell)
 
-    levels, named = [level] * len(others), tuple(forgotten.values())
-    how = {"lr": 1e-3, "sampling_steps": STEPS}
-    return Task(problem, levels, lambda seed: sd.lora(rank=8, seed=seed), rates, named, how)
+    levels, how = [level] * len(others), {"lr": 1e-3, "sampling_steps": STEPS}
+    return Task(problem, levels, lambda seed: sd.lora(rank=8, seed=seed), rates, tuple(named), how)
 
 
 @cache
@@ -88,7 +89,8 @@ def task(name: str) -> Task:
     torch.set_num_threads(1)
     known = {
         "digits": digits,
-        "the horse": lambda: scenes({HORSE: "horse"}, 0.65),
+        "the horse": lambda: scenes(["horse"], 0.65),
+        "three concepts": lambda: scenes(list(CONCEPTS), 0.8),
     }
     return known[name]()
 
@@ -116,13 +118,28 @@ def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
     return max(map(kl, named))
 
 
+def trained(name: str, method: str, seed: int) -> Any:
+    """The run of a method, until it has met the task's thresholds or used up its steps."""
+    asked = task(name)
+    how: dict[str, Any] = {"seed": seed, "progress": False, **asked.how}
+    match method:
+        case "gate":
+            return ul.finetune(asked.problem, asked.student(seed), method="gate", **how, **GATE)
+        case "gate, then log-variance":
+            first = trained(name, "gate", seed)
+            how |= {"method": "log-variance", "multipliers": first.multipliers}
+            return ul.finetune(asked.problem, first.student, **how, **CHAINS)
+        case "ESD":
+            return baselines.esd(asked.problem, asked.student(seed), until="met", **how, **ERASING)
+    raise ValueError(f"method {method!r} is unknown")
+
+
 def image_run(name: str, method: str, seed: int) -> Run:
     """A run, and what its student is worth."""
-    asked = task(name)
+    task(name)  # not a method's time
     start = time.process_time()
     with counted(*network_types()) as seen:
-        how = {"seed": seed, "progress": False, **asked.how}
-        run = ul.finetune(asked.problem, asked.student(seed), method=method, **how, **GATE)
+        run = trained(name, method, seed)
     seconds = round(time.process_time() - start, 1)
     return {
         "status": run.status,
@@ -188,6 +205,9 @@ def network_types() -> tuple[type, ...]:
 RUNS = {
     ("the horse", "gate"): SEEDS,
     ("digits", "gate"): SEEDS[:1],
+    ("the horse", "ESD"): SEEDS,
+    ("the horse", "gate, then log-variance"): SEEDS,
+    ("three concepts", "gate"): SEEDS,
 }
 
 

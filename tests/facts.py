@@ -79,23 +79,22 @@ FACTS = {
             "0.75 < last['LU'] < 1.25",
             "last['RU'] > 1.3",
         ),
-        "alone = ul.finetune": "abs(alone.multipliers[0] - 0.149) < 0.02",
-        "believed = run.history": (
+    },
+    "09": {
+        "alone = ul.finetune": (
+            "abs(alone.multipliers[0] - 0.149) < 0.02",
+            "abs(run.history['multipliers'][-100:, 0].mean() - alone.multipliers[0]) < 0.03",
             "abs(believed - asked) < 0.06 * asked",
             "measured.constraints[0] < asked",
         ),
-        "tilted = ul.finetune": (
-            "abs(of_pool / of_grid - 1) < 0.01",
-            "rows['exact optimum'][0] - rows['primal–dual'][0] > 0.02",
-            "abs(rows['exact optimum'][0] - rows['tilt, then regress'][0])"
-            " < rows['exact optimum'][0] - rows['primal–dual'][0]",
-        ),
-        "promised = ul.finetune": (
-            "promised.status == 'converged'",
-            "held.objective < 1.5 * best_there.objective",
+        "on_pool = ul.solve": "abs(on_pool.multipliers[0] / exact.multipliers[0] - 1) < 0.1",
+        "roads = {": (
+            "[made.status for made in promised.values()] == ['converged'] * 4",
+            "max(paid['tilt'], paid['log-variance']) < 1.4",
+            "1.4 < min(paid['primal–dual'], paid['gate'])",
         ),
     },
-    "09": {
+    "10": {
         "provoked = {": (
             "[run.status for run in provoked.values()] == "
             "['unchecked', 'oscillating', 'saturating', 'violated', 'plateau']",
@@ -115,13 +114,13 @@ FACTS = {
             "abs(swinging.history['multipliers'][-50:, 0] - 1 + (2 * your.b) ** -0.5).max() > 0.1",
         ),
     },
-    "10": {
+    "11": {
         "share = {name: share_back(": (
             "min(share['memorised']) > 0.25",
             "max(share['never planted']) < 0.15",
         ),
         "alike = {": "(abs(gap) < 0.2).all()",
-        "def integrand(model": (
+        "surprises = {": (
             "surprises['memorised'].max() < 25 < 60 < surprises['never planted'].min()",
             "(surprises['memorised'] > exact).all()",
         ),
@@ -147,7 +146,7 @@ FACTS = {
             "away['at most 0.2'] < 0.05",
         ),
     },
-    "11": {
+    "12": {
         "esd = gradient(": "apart(esd, d1) > 0.1 and apart(esd, d1 / (1 - price)) < 1e-4",
         "siss = gradient(": (
             "apart(siss, fu / (1 - share)) < 1e-4",
@@ -173,7 +172,7 @@ FACTS = {
         "unconditional = ul.digits": "abs(share - 0.1) < 0.01 and left > 0.05",
         "five, unseen": "shares['SISS'][4] < 0.2 and found > 0.5",
     },
-    "12": {
+    "13": {
         "asked = {": (
             "counted['a cowboy']['cowboy'] > 0.8",
             "counted['a cowboy']['horse'] > 0.4",
@@ -197,7 +196,7 @@ FACTS = {
             "abs(ell[has].mean() - ell[~has].mean()) < 0.05",
         ),
     },
-    "13": {
+    "14": {
         "rates = {w: rates_of(one": (
             "rates[4]['cowboy'] >= rates[1]['cowboy']",
             "rates[4]['desert'] > rates[1]['desert']",
@@ -209,6 +208,7 @@ FACTS = {
             "left[3]['horse'] < 0.5 * left[0]['horse']",
             "left[3]['cowboy'] > 0.8",
         ),
+        "def tried(": ("late[0] > 0.4 and late[2] > 4",),
         "student = sd.lora(": (
             "share < 0.03",
             "apart(loaded, q) > 0.01",
@@ -216,7 +216,7 @@ FACTS = {
         ),
         "calls = []": ("most < 1e-4", "calls == [12, 4, 4, 4]"),
     },
-    "14": {
+    "15": {
         "share = rates_of(before, classifier)": (
             "share['cowboy'] > 0.8",
             "0.5 <= share['horse'] <= 0.7",
@@ -241,7 +241,7 @@ FACTS = {
             "horses[1] < horses[0]",
         ),
     },
-    "15": {
+    "16": {
         "def walk(multipliers": (
             "abs(float(library) / before['separations'][0] - 1) < 1e-3",
             "(np.diff(before['separations']) > 0).all()",

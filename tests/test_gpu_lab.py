@@ -1,4 +1,4 @@
-"""Lesson 16's plan of a run: by what was measured, and told where it does not fit."""
+"""Lesson 17's plan of a run: by what was measured, and told where it does not fit."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ T4 |= {"sampling_steps": 10, "steps": 300, "gib": 3.6, "hours": 9.28}
 
 
 def said(**changes):
-    right, why = EXERCISES["16.4"].verdict(T4 | changes, {})
+    right, why = EXERCISES["17.4"].verdict(T4 | changes, {})
     return right, why
 
 
@@ -71,5 +71,5 @@ def test_plans_that_do_not_hold_are_told(changes, clause):
 
 
 def test_something_else_is_told_what_a_plan_is():
-    right, why = EXERCISES["16.4"].verdict({"batch": 4}, {})
+    right, why = EXERCISES["17.4"].verdict({"batch": 4}, {})
     assert not right and "no dictionary of accumulation, batch, card_gib" in why

@@ -1,4 +1,4 @@
-"""Lesson 16: `%%cuda`, its cells executed on any device, and the numbers that it calculates."""
+"""Lesson 17: `%%cuda`, its cells executed on any device, and the numbers that it calculates."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from unlearnlab.training.policy_gradient import PolicyGradient
 mpl = pytest.importorskip("matplotlib")
 mpl.use("Agg")
 ROOT = Path(__file__).parent.parent
-LESSON = ROOT / "tutorials" / "solutions" / "16_stable_diffusion_on_a_gpu.ipynb"
+LESSON = ROOT / "tutorials" / "solutions" / "17_stable_diffusion_on_a_gpu.ipynb"
 CELLS = json.loads(LESSON.read_text())["cells"]
 CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
 MAGIC = "%%cuda\n"
@@ -134,7 +134,7 @@ def test_rows_of_a_step(lesson):
     found = lesson["counted"](1, batch=2, sampling_steps=3, accumulation=2)
     assert found == {"with gradients": 2 * 2 * 2, "without": 2 * (2 * 5 + 2 * 6 * 4 * 2)}
     large = lesson["counted"](2, batch=4, sampling_steps=20)
-    assert 4 * sum(large.values()) == EXERCISES["16.2"].expected
+    assert 4 * sum(large.values()) == EXERCISES["17.2"].expected
 
 
 @pytest.mark.device
@@ -146,7 +146,7 @@ def test_tensors_kept_of_a_chain(lesson, device):
     )
     kept = {x.data_ptr(): x.nbytes for one in chain for x in (one.x_t, one.retained, one.x_s)}
     assert len(kept) == 21
-    assert sum(kept.values()) * 16384 / 256 / 2**20 == EXERCISES["16.3"].expected
+    assert sum(kept.values()) * 16384 / 256 / 2**20 == EXERCISES["17.3"].expected
 
 
 def test_parameters_are_those_of_the_published_configurations(lesson):

@@ -50,9 +50,9 @@ def test_the_short_plan_and_the_pilot_sheet_keep_to_the_board_plan():
 def test_the_quiz_follows_the_lessons_and_asks_about_each():
     quiz = INSTRUCTORS.split("## Quiz")[1].split("\n## ")[0]
     found = re.findall(r"^(\d+)\. \[(\d\d)\] \*.+?\?\* \S.*[.)?]$", quiz, re.MULTILINE)
-    assert [int(number) for number, _ in found] == list(range(1, 30))
+    assert [int(number) for number, _ in found] == list(range(1, 31))
     lessons = [lesson for _, lesson in found]
-    assert lessons == sorted(lessons) and set(lessons) == {f"{n:02}" for n in range(17)}
+    assert lessons == sorted(lessons) and set(lessons) == {f"{n:02}" for n in range(18)}
     assert [n for n, lesson in found if lesson <= "03"][-1] == "8"  # as the quiz's first line says
 
 
@@ -68,7 +68,7 @@ def test_the_quiz_of_the_session_is_of_lessons_that_it_teaches():
 def test_each_lesson_has_two_or_more_wrong_answers_and_a_question():
     table = INSTRUCTORS.split("## Lesson by lesson")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\d\d) \| (.+?) \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
-    assert [row[0] for row in rows] == [f"{n:02}" for n in range(17)]
+    assert [row[0] for row in rows] == [f"{n:02}" for n in range(18)]
     for lesson, wrong, skip, question in rows:
         assert len(re.findall(r"\b\d: ", wrong)) >= 2, lesson
         assert skip and question.endswith("?"), lesson

@@ -54,7 +54,7 @@ def test_the_right_number_of_every_variant_is_right_and_its_neighbour_is_not(exe
 
 
 def test_right_is_followed_by_a_reason(capsys):
-    check("09.2", 5000)
+    check("10.2", 5000)
     assert capsys.readouterr().out == (
         "Right, because 1 − 1/√(2b) reaches the edge there; long before, nothing of q is left: "
         "P* = ½(√(2b) − 1)².\n"
@@ -62,9 +62,9 @@ def test_right_is_followed_by_a_reason(capsys):
 
 
 def test_each_new_wrong_answer_brings_a_hint_and_the_same_one_does_not():
-    hints = EXERCISES["09.1"].hints
+    hints = EXERCISES["10.1"].hints
     for answer, tier in ((1.0, 0), (1.0, 0), (2.0, 1), (3.0, 2), (4.0, 2), (1.0, 2)):
-        assert said("09.1", answer).endswith(f"Hint {tier + 1} of 3: {hints[tier]}")
+        assert said("10.1", answer).endswith(f"Hint {tier + 1} of 3: {hints[tier]}")
 
 
 def test_a_function_that_is_mended_and_still_wrong_is_a_new_answer():
@@ -79,7 +79,7 @@ def test_a_function_that_is_mended_and_still_wrong_is_a_new_answer():
 
 def test_nothing_to_bisect_with():
     for answer in (0.2, 9.0):
-        sentence = said("09.1", answer).replace("9.,", "9,")
+        sentence = said("10.1", answer).replace("9.,", "9,")
         assert f"{answer:g}, which is not it. (Your numbers: b = 2.) Hint " in sentence
 
 
@@ -97,7 +97,7 @@ def test_nothing_to_bisect_with():
     ],
 )
 def test_answers_of_another_kind_get_a_sentence(answer, clause):
-    assert clause in said("09.2", answer)
+    assert clause in said("10.2", answer)
 
 
 def test_one_number_for_several():
@@ -105,7 +105,7 @@ def test_one_number_for_several():
 
 
 def test_a_tensor_is_a_number(capsys):
-    check("09.2", torch.tensor(5000.0, requires_grad=True))
+    check("10.2", torch.tensor(5000.0, requires_grad=True))
     assert capsys.readouterr().out.startswith("Right, because ")
 
 
@@ -119,7 +119,7 @@ def test_nobodys_numbers_are_those_of_the_solutions(capsys):
     assert who() == ""
     assert vars(numbers_of("01.1")) == EXERCISES["01.1"].variants[0]
     assert capsys.readouterr().out == "Your numbers: mean = 2, b = 8\n"
-    numbers_of("11.3")
+    numbers_of("12.3")
     assert capsys.readouterr().out == "The numbers of this exercise are everyone's.\n"
 
 
@@ -279,7 +279,7 @@ def test_modes_melt_into_one_hill_where_it_is_stored():
 
 
 def test_settings_that_swing_are_told_and_settings_that_settle_are_scored():
-    one = EXERCISES["09.4"]
+    one = EXERCISES["10.4"]
     given = one.variants[0]
     right, why = one.verdict({"dual_lr": 0.01, "primal_steps": 5, "lr": 0.1}, given)
     assert right and "dual steps that the student can follow" in why, why
@@ -303,11 +303,11 @@ def test_a_baseline_is_judged_by_what_its_student_draws(monkeypatch):
         student = SimpleNamespace(sample=lambda count, images=images, **how: images[:count])
         run = SimpleNamespace(student=student)
         monkeypatch.setattr(module, "finetune", lambda *given, run=run, **options: run)
-        verdicts.append(EXERCISES["11.4"].verdict(Own, {}))
+        verdicts.append(EXERCISES["12.4"].verdict(Own, {}))
     assert verdicts[0][0] and "digits without fours have 0 %" in verdicts[0][1]
     assert not verdicts[1][0] and "00 % of its draws at label 4 are fours" in verdicts[1][1]
     for other in (3, int, Naive):
-        assert "which is no class of yours" in EXERCISES["11.4"].verdict(other, {})[1]
+        assert "which is no class of yours" in EXERCISES["12.4"].verdict(other, {})[1]
 
 
 def test_everything_public_is_there():
@@ -349,24 +349,24 @@ def test_a_loop_of_ones_own_meets_the_saddle_point_or_is_told_where_not():
 
 
 def test_a_guidance_counts_by_what_its_samples_reach():
-    verdict = EXERCISES["08.3"].verdict
+    verdict = EXERCISES["09.1"].verdict
     assert verdict(0.22, {})[0]
     for u, found in ((0.176, "2.28"), (0.25, "2.59")):  # of the run's own readings; too far
         right, why = verdict(u, {})
         assert not right and f"its samples are {found} nats from q₁, and 2.46 are asked" in why
-    assert "which is no guidance" in said("08.3", -0.2)
+    assert "which is no guidance" in said("09.1", -0.2)
 
 
 def test_labs_on_pictures_refuse_other_things_before_they_draw():
-    assert "which is not (prompt, levels, noises)" in said("12.1", "a cowboy with a cactus")
-    assert "192 noised copies a picture: 96 at most" in said("12.1", ("a cactus", 24, 8))
-    assert "hand in a ComposedModel, or run.student" in said("14.3", 1.0)
-    assert "three multipliers in one list" in said("15.4", [0.5, 0.1])
-    assert "sum to less than 1" in said("15.4", [0.5, 0.4, 0.2])
+    assert "which is not (prompt, levels, noises)" in said("13.1", "a cowboy with a cactus")
+    assert "192 noised copies a picture: 96 at most" in said("13.1", ("a cactus", 24, 8))
+    assert "hand in a ComposedModel, or run.student" in said("15.3", 1.0)
+    assert "three multipliers in one list" in said("16.4", [0.5, 0.1])
+    assert "sum to less than 1" in said("16.4", [0.5, 0.4, 0.2])
 
 
 def test_a_guidance_is_undone_or_is_told_where_it_stands():
-    verdict = EXERCISES["13.1"].verdict
+    verdict = EXERCISES["14.1"].verdict
     for low, high in ((2, 4), (1.5, 3)):
         share = (1 - low) / (high - low)
         right, why = verdict(lambda a, b, s=share: a + s * (b - a), {"low": low, "high": high})

@@ -1,4 +1,4 @@
-"""What lesson 10 starts from: three images that a model has memorised, and what comes back of them.
+"""What lesson 11 starts from: three images that a model has memorised, and what comes back of them.
 
 In a notebook `name??` shows the code of one.
 """
@@ -36,6 +36,26 @@ def share_back(backs: Sequence[Tensor], images: Sequence[Tensor]) -> list[float]
     """Of each image, the share of what was returned that lies within 0.25 of it."""
     pairs = zip(backs, images, strict=True)
     return [float((distance(back, x) < CLOSE).float().mean()) for back, x in pairs]
+
+
+def integrand(model: Any, x: Tensor, nodes: Tensor, n: int = 12) -> Any:
+    """½E‖ε − ε̂(x_t)‖² of one image at each timestep, a mean over n noises: of KL(δ_x‖model).
+
+    Args:
+        model: of diffusion; x: (1, 8, 8).
+        nodes: (k,) timesteps.
+        n: noises at each.
+
+    Returns:
+        (k,) nats per nat of log-SNR.
+    """
+    import torch
+
+    t = nodes.repeat_interleave(n)
+    eps = torch.randn(len(t), *x.shape, generator=torch.Generator().manual_seed(0))
+    x_t = model.schedule.noised(x.expand_as(eps), t, eps)
+    error = (model.noise_prediction(x_t, t) - eps).square().flatten(1).sum(1)
+    return 0.5 * error.reshape(-1, n).mean(1).numpy()
 
 
 def came_back(

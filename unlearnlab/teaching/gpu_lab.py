@@ -1,4 +1,4 @@
-"""The open task of lesson 16: a run of Algorithm D.3 that fits a card and an evening."""
+"""The open task of lesson 17: a run of Algorithm D.3 that fits a card and an evening."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def takes(plan: dict[str, Any]) -> tuple[float, float]:
 
 
 def sized(plan: Any) -> Verdict:
-    """16.4: a plan that fits its card and a day, with the student's own GiB and hours.
+    """17.4: a plan that fits its card and a day, with the student's own GiB and hours.
 
     Right where a step has 16 latents or more, a run 100 steps, a chain ten, memory fills at most
     nine tenths of the card, the run ends within a day, and both numbers are within 10 %.

@@ -1,4 +1,4 @@
-"""The open tasks of lessons 10 to 15, on digits and on prompts: what is said of a student's answer.
+"""The open tasks of lessons 11 to 16, on digits and on prompts: what is said of a student's answer.
 
 Each judges by properties that a student can measure as well, and scores against the best that is
 known: data without the images, a coin's least price, an exact list of independent rates.
@@ -11,16 +11,16 @@ from typing import Any
 
 from .exercise import Verdict, as_numbers
 
-RETURNS, DISTANCE = 0.1, 0.03  # 10.5: of each image, and of all that is drawn
-IN_ORDER, ERROR = 0.7, 1.1  # 12.1: pairs of pictures, and nats
-FALLEN, MOVED = 0.5, 0.2  # 14.3: of the cacti, and by how much another rate may move
-PAID = 10.0  # 14.3: nats along paths
-BUDGET, LEFT = 5.0, 0.35  # 15.4: nats along paths, and the rate of the most frequent concept
+RETURNS, DISTANCE = 0.1, 0.03  # 11.5: of each image, and of all that is drawn
+IN_ORDER, ERROR = 0.7, 1.1  # 13.1: pairs of pictures, and nats
+FALLEN, MOVED = 0.5, 0.2  # 15.3: of the cacti, and by how much another rate may move
+PAID = 10.0  # 15.3: nats along paths
+BUDGET, LEFT = 5.0, 0.35  # 16.4: nats along paths, and the rate of the most frequent concept
 PLACES = ("meadow", "desert", "night")
 
 
 def emptied(student: Any) -> Verdict:
-    """10.5: of each planted image at most a tenth comes back, at a kernel distance up to 0.03."""
+    """11.5: of each planted image at most a tenth comes back, at a kernel distance up to 0.03."""
     import torch
 
     from .. import digits, metrics
@@ -43,7 +43,7 @@ def emptied(student: Any) -> Verdict:
 
 
 def trusted(choice: Any) -> Verdict:
-    """12.1: a prompt, levels and noises whose log-ratio to "a cowboy" tells cacti, and is known.
+    """13.1: a prompt, levels and noises whose log-ratio to "a cowboy" tells cacti, and is known.
 
     Right where of a picture with a cactus and one without the first has the larger ratio in 70 of
     100 pairs, and its standard error, root mean square, is at most 1.1 nats.
@@ -75,7 +75,7 @@ def trusted(choice: Any) -> Verdict:
 
 
 def forgot_the_cactus(model: Any) -> Verdict:
-    """14.3: half of the cacti at most, other rates within 0.2, for up to ten nats along paths."""
+    """15.3: half of the cacti at most, other rates within 0.2, for up to ten nats along paths."""
     from ..stable_diffusion.classifier import load_classifier, rates_of
 
     source = getattr(model, "source", None) or getattr(getattr(model, "retain", 0), "source", None)
@@ -101,7 +101,7 @@ def forgot_the_cactus(model: Any) -> Verdict:
 
 
 def within_budget(multipliers: Any) -> Verdict:
-    """15.4: three multipliers, whose composed model pays up to five nats along its chains.
+    """16.4: three multipliers, whose composed model pays up to five nats along its chains.
 
     Right where it draws each of the three in at most 35 of 100 pictures. (λ of the reverse KL.)
     """

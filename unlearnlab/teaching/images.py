@@ -1,4 +1,4 @@
-"""The exercises of lessons 10 and 11: digits, and other people's losses."""
+"""The exercises of lessons 11 and 12: digits, and other people's losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from . import image_labs, labs
 from .exercise import Exercise
 
 IMAGES = {
-    "10.1": Exercise(
+    "11.1": Exercise(
         2.244778,
         "a point mass has all of its weight at x, so that KL(δ_x‖q) is −log q(x)",
         (
@@ -15,7 +15,7 @@ IMAGES = {
             "natural logarithm, and the image's share of the data",
         ),
     ),
-    "10.2": Exercise(
+    "11.2": Exercise(
         160 / 1639,
         "what is subtracted from one image is shared out by the denominator, to all",
         (
@@ -25,7 +25,7 @@ IMAGES = {
         ),
         tolerance=1e-4,
     ),
-    "10.3": Exercise(
+    "11.3": Exercise(
         180 / 1879,
         "(μ − λ)/(1 − λ) = μ² has this root: λ lies just below the image's mass",
         (
@@ -34,7 +34,7 @@ IMAGES = {
             "solve (μ − λ)/(1 − λ) = μ² for λ",
         ),
     ),
-    "10.4": Exercise(
+    "11.4": Exercise(
         1.961659,
         "a Bayes factor is a difference of log odds, whatever the share was before",
         (
@@ -43,7 +43,7 @@ IMAGES = {
             "log odds before less log odds after",
         ),
     ),
-    "10.5": Exercise(
+    "11.5": Exercise(
         None,
         "",
         (
@@ -54,7 +54,7 @@ IMAGES = {
         ),
         judge=image_labs.emptied,
     ),
-    "11.1": Exercise(
+    "12.1": Exercise(
         lambda eta, concepts: 1 + concepts * eta,
         "λ_i = η/(1 + mη), so Λ = mη/(1 + mη), and 1/(1 − Λ) = 1 + mη",
         (
@@ -67,7 +67,7 @@ IMAGES = {
             for eta, concepts in ((2, 2), (1, 3), (3, 2), (1.5, 4), (0.5, 4))
         ],
     ),
-    "11.2": Exercise(
+    "12.2": Exercise(
         lambda low, high: (low + high) / 2,
         "the best guess of something independent, in the mean square, is its mean; a noise "
         "prediction that is constant belongs to no distribution",
@@ -81,7 +81,7 @@ IMAGES = {
             {"low": low, "high": high} for low, high in ((0, 1), (0, 2), (-1, 2), (1, 2), (0, 3))
         ],
     ),
-    "11.3": Exercise(
+    "12.3": Exercise(
         2.0,
         "the slope (d/2)·e^(−d²/8) has its maximum where 1 = d²/4: beyond it, a worse student is "
         "pulled less",
@@ -92,7 +92,7 @@ IMAGES = {
         ),
         tolerance=1e-2,
     ),
-    "11.4": Exercise(
+    "12.4": Exercise(
         None,
         "",
         (

@@ -8,12 +8,12 @@ from typing import Any
 
 from .exercise import Verdict
 
-STEPS = 300  # primal steps of lesson 09's run
+STEPS = 300  # primal steps of lesson 10's run
 KNOBS = ("batch", "dual_lr", "dual_optimizer", "lr", "primal_steps")
 
 
 def without_guidance(unguided: Callable[..., Any], low: float, high: float) -> Verdict:
-    """13.1: the prediction at w = 1 from those at two guidances, on random tensors."""
+    """14.1: the prediction at w = 1 from those at two guidances, on random tensors."""
     import torch
 
     text, empty = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -33,7 +33,7 @@ def without_guidance(unguided: Callable[..., Any], low: float, high: float) -> V
 
 
 def mended(settings: Any, b: float) -> Verdict:
-    """09.4: settings with which 300 primal steps from λ = 0 settle, scored by the Lagrangian.
+    """10.4: settings with which 300 primal steps from λ = 0 settle, scored by the Lagrangian.
 
     Right where the multiplier stays within 0.02 of λ* for the last third of the run, and the
     student's Lagrangian, (1 − λ*)·KL(p‖p*) above its optimum, is within 0.02 nats of it.
@@ -60,7 +60,7 @@ def mended(settings: Any, b: float) -> Verdict:
 
 
 def baseline(method: Any) -> Verdict:
-    """11.4: an objective of one's own, trained for 40 steps from the digits' class 4.
+    """12.4: an objective of one's own, trained for 40 steps from the digits' class 4.
 
     Right where at most one draw in ten at label 4 is a four, and the kernel distance of these draws
     to held-out digits of the other classes is at most 0.15: the optimum, data without fours, has

@@ -1,8 +1,8 @@
-"""The exercises of lessons 06 to 09: noise predictions and small networks."""
+"""The exercises of lessons 06 to 10: noise predictions and small networks."""
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import exp, log, sqrt
 
 from . import labs, loops
 from .exercise import Exercise
@@ -30,6 +30,17 @@ def one_gaussian(mean: float, std: float, x_t: float) -> float:
 def finite_range(mean: float, end: float) -> float:
     """07.1: ½∫2·... = (mean²/2)·(α² at the clean end − α² at the noisy end)."""
     return mean**2 / 2 * (1 / (1 + exp(-end)) - 1 / (1 + exp(end)))
+
+
+def one_round(m: float, price: float) -> float:
+    """08.1: λ after a primal step of 0.1 and a dual step of 0.05, at b = 2 and q₁ = N(1, 1)."""
+    m -= 0.1 * (m - price * (m - 1))
+    return max(0.0, price + 0.05 * (2 - (m - 1) ** 2 / 2))
+
+
+def bracket(s: float, h: float) -> list[float]:
+    """09.2: ½Var of a coin times h, and −log E_q[w]."""
+    return [s * (1 - s) * h**2 / 2, -log(1 - s + s * exp(h))]
 
 
 NETWORKS = {
@@ -111,7 +122,7 @@ NETWORKS = {
         variants=[{"u": u} for u in (1.0, 0.8, 0.6, 0.5)],
     ),
     "08.1": Exercise(
-        0.27399,
+        one_round,
         "the primal step comes first, and the dual step reads the constraint at the new m",
         (
             "which of the two steps sees the result of the other?",
@@ -120,6 +131,10 @@ NETWORKS = {
             "the violation at the new m",
         ),
         tolerance=1e-5,
+        variants=[
+            {"m": m, "price": price}
+            for m, price in ((0.0, 0.2), (0.5, 0.1), (-0.5, 0.3), (0.2, 0.4), (-0.2, 0.1))
+        ],
     ),
     "08.2": Exercise(
         None,
@@ -133,17 +148,66 @@ NETWORKS = {
         judge=loops.looped,
     ),
     "08.3": Exercise(
+        lambda retain, forget, price: (retain - price * forget) / (1 - price),
+        "the slope is 2(ε̂_θ − ε̂_q) − 2λ(ε̂_θ − ε̂_q₁), and zero where ε̂_θ is ε̂_q moved on by "
+        "λ/(1 − λ) times its distance from ε̂_q₁",
+        (
+            "a parabola in one number: where is its slope zero?",
+            "2(x − ε̂_q) = 2λ(x − ε̂_q₁): collect x",
+            "x·(1 − λ) = ε̂_q − λ·ε̂_q₁, with your three numbers",
+        ),
+        tolerance=1e-4,
+        variants=[
+            {"retain": retain, "forget": forget, "price": price}
+            for retain, forget, price in (
+                (0.5, 2, 0.2),
+                (1, 3, 0.25),
+                (-0.5, 1, 0.5),
+                (2, 1, 0.2),
+                (1, -1, 0.5),
+            )
+        ],
+    ),
+    "09.1": Exercise(
         None,
         "",
         (
             "what does `problem.evaluate` say of a model at two values of u?",
             "the separation of its samples rises with u: look for the root of separation − b",
-            "reached = [problems['RU'].evaluate(ul.ComposedModel(q, [q_wide], [u])).constraints[0] "
+            "reached = [problem.evaluate(ul.ComposedModel(q, [q_wide], [u])).constraints[0] "
             "for u in (0.1, 0.2, 0.3, 0.4)], then np.interp(b, reached, ...)",
         ),
         judge=loops.reaches,
     ),
-    "09.1": Exercise(
+    "09.2": Exercise(
+        bracket,
+        "at p_θ = q the bracket is −log w, which is −h with probability s: its variance is "
+        "s(1 − s)h². At the target p = q·w/E_q[w], so that log p/q − log w = −log E_q[w]",
+        (
+            "what is log p_θ/q on a chain of a student that draws as q does?",
+            "the variance of a coin that is h with probability s; and log p/q of the target in "
+            "terms of w",
+            "½·s(1 − s)·h², and −log of (1 − s)·e^0 + s·e^h",
+        ),
+        tolerance=1e-4,
+        variants=[
+            {"s": s, "h": h} for s, h in ((0.5, -2), (0.4, -1), (0.25, -2), (0.2, -3), (0.6, -1))
+        ],
+    ),
+    "09.3": Exercise(
+        None,
+        "",
+        (
+            "which roads go on until the threshold holds?",
+            "likely.evaluate(run.student) measures what the check measures: the constraint, and "
+            "the nats paid",
+            "mine = ul.finetune(likely, student, method=..., batch=256), with a method of the "
+            "table above; until='met' for those that do not ask by themselves",
+        ),
+        variants=[{"left": left} for left in (0.3, 0.25, 0.35)],
+        judge=loops.promised,
+    ),
+    "10.1": Exercise(
         lambda b: 2 / (2 * b) ** 1.5,
         "v′(λ*) = −1/(1 − λ*)³ = −(2b)^(3/2), and 1 + η·v′ = −1: a larger threshold steepens the "
         "violation and shortens the step",
@@ -155,7 +219,7 @@ NETWORKS = {
         variants=[{"b": b} for b in (2, 3, 4, 1, 5)],
         tolerance=2e-4,
     ),
-    "09.2": Exercise(
+    "10.2": Exercise(
         lambda edge: 1 / (2 * (1 - edge) ** 2),
         "1 − 1/√(2b) reaches the edge there; long before, nothing of q is left: P* = ½(√(2b) − 1)²",
         (
@@ -166,7 +230,7 @@ NETWORKS = {
         tolerance=1e-6,
         variants=[{"edge": edge} for edge in (0.99, 0.98, 0.95, 0.9)],
     ),
-    "09.3": Exercise(
+    "10.3": Exercise(
         lambda m: 0.25 * (m + 1) ** 2,
         "L − D* = (1 − λ*)·KL(N(m, 1)‖N(−1, 1)), and the KL of two unit Gaussians is half the "
         "squared distance of their means",
@@ -178,7 +242,7 @@ NETWORKS = {
         tolerance=1e-5,
         variants=[{"m": m} for m in (-0.8, -0.7, -0.6, -0.9, -1.2)],
     ),
-    "09.4": Exercise(
+    "10.4": Exercise(
         None,
         "",
         (

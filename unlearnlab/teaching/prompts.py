@@ -1,12 +1,14 @@
-"""The exercises of lessons 12 to 16: prompts of a tiny Stable Diffusion, and a real one."""
+"""The exercises of lessons 13 to 17: prompts of a tiny Stable Diffusion, and a real one."""
 
 from __future__ import annotations
 
-from . import gpu_lab, image_labs, labs
+from math import log, sqrt
+
+from . import gpu_lab, image_labs, labs, levels
 from .exercise import Exercise
 
 PROMPTS = {
-    "12.1": Exercise(
+    "13.1": Exercise(
         None,
         "",
         (
@@ -16,8 +18,8 @@ PROMPTS = {
         ),
         judge=image_labs.trusted,
     ),
-    "12.2": Exercise(
-        4.58087,
+    "13.2": Exercise(
+        lambda error, factor: error / sqrt(2 * log(factor)),
         "the mean of e^(r̂/τ) is too large by e^(σ²/2τ²), and τ divides σ before it is squared",
         (
             "what does noise in an exponent do to the mean?",
@@ -25,8 +27,12 @@ PROMPTS = {
             "the factor is e^(½(σ/τ)²): set it to what is asked",
         ),
         tolerance=2e-3,
+        variants=[
+            {"error": error, "factor": factor}
+            for error, factor in ((2, 1.1), (3, 1.1), (2, 1.05), (1.5, 1.2), (3, 1.5))
+        ],
     ),
-    "12.3": Exercise(
+    "13.3": Exercise(
         lambda share, cap: share * min(cap, 1 / share),
         "the ratio is 1/π on the part and 0 elsewhere: a cap above 1/π cuts nothing and leaves a "
         "mean of 1, one below leaves π·c",
@@ -40,7 +46,7 @@ PROMPTS = {
             for share, cap in ((0.1, 4), (0.2, 3), (0.25, 2), (0.1, 7), (0.4, 2))
         ],
     ),
-    "13.1": Exercise(
+    "14.1": Exercise(
         None,
         "",
         (
@@ -53,7 +59,7 @@ PROMPTS = {
         ],
         judge=labs.without_guidance,
     ),
-    "13.2": Exercise(
+    "14.2": Exercise(
         lambda w: (w - 1) / w,
         "w = 1 + u and u = λ/(1 − λ): so 1 − λ = 1/w, and no guidance reaches λ = 1",
         (
@@ -64,7 +70,17 @@ PROMPTS = {
         variants=[{"w": w} for w in (3, 2, 5, 7.5, 1.5)],
         tolerance=2e-4,
     ),
-    "13.3": Exercise(
+    "14.3": Exercise(
+        None,
+        "",
+        (
+            "at which noise levels is it settled whether there is a horse?",
+            "u may be a step: so much below some γ, and nothing above; try both halves",
+            "def strength(gamma): return 2.0 if gamma < 2 else 0.0 is a start: cut further down",
+        ),
+        judge=levels.where_it_counts,
+    ),
+    "14.4": Exercise(
         lambda inputs, outputs, rank: rank * (inputs + outputs) / (inputs * outputs),
         "A has rank × inputs numbers and B outputs × rank: they grow with the sum of the sides, W "
         "with their product",
@@ -79,7 +95,7 @@ PROMPTS = {
         ],
         tolerance=1e-4,
     ),
-    "14.1": Exercise(
+    "15.1": Exercise(
         0.550661,
         "counting one attribute is coarser than looking at pictures, so the KL of two coins bounds "
         "that of the models from below",
@@ -89,16 +105,16 @@ PROMPTS = {
             "KL of two coins, in nats: p·log(p/q) + (1 − p)·log((1 − p)/(1 − q))",
         ),
     ),
-    "14.2": Exercise(
+    "15.2": Exercise(
         3.0,
         "u = λ/(1 − λ), and erasing at guidance η is RU at u = η",
         (
-            "lesson 11: which multiplier is a guidance?",
+            "lesson 12: which multiplier is a guidance?",
             "u = λ/(1 − λ), and η = u",
             "put the λ of the lesson into u",
         ),
     ),
-    "14.3": Exercise(
+    "15.3": Exercise(
         None,
         "",
         (
@@ -108,7 +124,7 @@ PROMPTS = {
         ),
         judge=image_labs.forgot_the_cactus,
     ),
-    "15.1": Exercise(
+    "16.1": Exercise(
         2.813411,
         "independent rates multiply, and −log turns the product into a sum",
         (
@@ -117,7 +133,7 @@ PROMPTS = {
             "−log of (rate of a horse × rate of a night)",
         ),
     ),
-    "15.2": Exercise(
+    "16.2": Exercise(
         0.789474,
         "equal weights of Λ/3 have the guidance (Λ/3)/(1 − Λ), for each of the three",
         (
@@ -126,7 +142,7 @@ PROMPTS = {
             "then solve Λ/3/(1 − Λ) = u₁ for Λ",
         ),
     ),
-    "15.3": Exercise(
+    "16.3": Exercise(
         1.378326,
         "the nearest distribution in which an event is sure is q given the event",
         (
@@ -135,7 +151,7 @@ PROMPTS = {
             "−log of the share of pictures without any of them",
         ),
     ),
-    "15.4": Exercise(
+    "16.4": Exercise(
         None,
         "",
         (
@@ -145,7 +161,7 @@ PROMPTS = {
         ),
         judge=image_labs.within_budget,
     ),
-    "16.1": Exercise(
+    "17.1": Exercise(
         840.389,
         "(q₁/q_∅)^(1/τ) divides log q₁/q_∅ by τ, so a small factor is τ times its logarithm",
         (
@@ -155,7 +171,7 @@ PROMPTS = {
         ),
         tolerance=2e-3,
     ),
-    "16.2": Exercise(
+    "17.2": Exercise(
         2080,
         "every pass of every sample counts, the second pass of the chain as well",
         (
@@ -165,7 +181,7 @@ PROMPTS = {
         ),
         tolerance=1e-9,
     ),
-    "16.3": Exercise(
+    "17.3": Exercise(
         5.25,
         "one transition is differentiated at a time, so that only latents and predictions are kept",
         (
@@ -174,7 +190,7 @@ PROMPTS = {
             "21 arrays of 16 384 numbers of 4 bytes, times the batch, in MiB",
         ),
     ),
-    "16.4": Exercise(
+    "17.4": Exercise(
         None,
         "",
         (

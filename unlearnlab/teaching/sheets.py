@@ -176,3 +176,29 @@ def _bars(ax: Any, value: Any, error: Any, groups: Mapping[str, Any], shown: Any
         ax.errorbar(value[picked], place, **bars)
     ax.set(ylim=(len(groups) - 0.5, -0.5))
     ax.set_yticks(range(len(groups)), list(groups))
+
+
+def both_curves(rows: Mapping[str, Sequence[Any]], alt: str) -> None:
+    """Show how far the nearest concept is, and how often one is drawn, over what is given up.
+
+    Args:
+        rows: name to path KLs to q, path KLs to the nearest concept, their errors, rates of the
+            most frequent concept and their errors.
+        alt: what the picture shows, for those who do not see it.
+    """
+    import matplotlib.pyplot as plt
+
+    from .. import plot
+
+    _, axes = plt.subplots(1, 2, figsize=(9.4, 3.4))
+    for (name, row), marker in zip(rows.items(), ("o--", "s-"), strict=True):
+        deviation, worst, error, rate, doubt = row
+        how: Any = {"fmt": marker, "ms": 5, "capsize": 2, "label": name}
+        axes[0].errorbar(deviation, worst, error, **how)
+        axes[1].errorbar(deviation, rate, doubt, **how)
+    axes[0].set(ylabel="path KL to the nearest concept (nats)", ylim=(0, None))
+    axes[1].set(ylabel="rate of the most frequent concept", ylim=(0, 0.8))
+    for ax in axes:
+        ax.set_xlabel("path KL to the pretrained q (nats)")
+    axes[0].legend(loc="lower right")
+    plot.show(axes[0], alt=alt)
