@@ -19,7 +19,8 @@ import torch
 
 import unlearnlab as ul
 from benchmarks.backpropagation import METHODS, STEPS, held, one_round, rounds
-from tools.provenance import ROOT, code_key, provenance, write_json
+from tools.provenance import ROOT, code_key, write_json
+from unlearnlab.provenance import provenance
 from unlearnlab.stable_diffusion import tiny
 
 RESULT = ROOT / "benchmarks" / "results" / "gpu.json"

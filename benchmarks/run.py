@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import course, gpu, large, networks, reliability, solvers, stable_diffusion
-from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
+from tools.provenance import EVERYTHING, ROOT, code_key, write_json
+from unlearnlab.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = ROOT / "benchmarks" / "README.md"

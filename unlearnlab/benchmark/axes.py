@@ -1,0 +1,118 @@
+"""What a student is judged by: each axis is a function, and adds numbers with their ideals.
+
+An ideal method scores what the certified optimum does. Of a student that only draws, axes that
+need its predictions or its parameters are left out, and the result says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .. import baselines
+from ..diffusion import DataSet
+from ..estimate import Estimate
+from ..problems import ForwardKL
+from . import attacks
+from .judged import LEAST, Judged, Score, Scores
+
+RELEARNED = {"images": 5, "steps": 30, "batch": 16}
+ELSEWHERE = {"samples": 512, "steps": 100}
+NEEDS = ("draws", "predictions", "parameters")
+
+
+class Axis(NamedTuple):
+    """How a student is judged, and the least that it must offer for it."""
+
+    judge: Callable[[Judged], Scores]
+    needs: str = "draws"
+
+
+def offers(student: Any) -> str:
+    """The last of `NEEDS` that a student has."""
+    if isinstance(student, nn.Module) and hasattr(student, "for_training"):
+        return "parameters"
+    return "draws" if getattr(student, "draws_only", False) else "predictions"
+
+
+def forgotten(judged: Judged) -> Scores:
+    """How often what is to go is drawn, and how likely it is beside what is asked."""
+    found = judged.named(judged.draws)
+    values = zip(judged.task.named, judged.left, judged.task.asked, strict=True)
+    likely = {f"{name}, likelihood": Score.of(left, asked) for name, left, asked in values}
+    return found | likely
+
+
+def deviation(judged: Judged) -> Scores:
+    """KL(p‖q) in nats, and over the least that any model pays which forgets as much."""
+    found = judged.task.deviation(judged.student)
+    if found is None:
+        return {}
+    scores = {"nats": Score.of(found, judged.ideal.nats.value)}
+    best = judged.best
+    if best.value > LEAST:
+        ratio = found.value / best.value
+        parts = (found.stderr / best.value, ratio * best.stderr / best.value)
+        error = sum(part**2 for part in parts) ** 0.5
+        scores["over the optimum's"] = Score.of(Estimate(ratio, error), 1.0)
+    return scores
+
+
+def kept(judged: Judged) -> Scores:
+    """How often everything else is drawn: a row of the interference matrix."""
+    others = [name for name in judged.task.concepts if name not in judged.task.named]
+    return judged.rates(judged.draws, others)
+
+
+def rest(judged: Judged) -> Scores:
+    """How far draws without what is to go lie from the retained model's without it."""
+    own, before = (x[~judged.task.hit(x)] for x in (judged.draws, judged.before))
+    found = judged.task.distance(own, before)
+    return {} if found is None else {"distance": Score.of(found, 0.0)}
+
+
+def another_sampler(judged: Judged) -> Scores:
+    """How often it comes by DDPM, where DDIM was deployed."""
+    return judged.named(judged.task.drawn(judged.student, sampler="ddpm"))
+
+
+def inverted_latents(judged: Judged) -> Scores:
+    """How often it comes from noise that the retained model had inverted from it."""
+    return judged.named(attacks.from_inverted(judged.task, judged.student))
+
+
+def relearning(judged: Judged) -> Scores:
+    """How often it comes after 30 steps on five samples of it."""
+    x = judged.task.forgotten(RELEARNED["images"])
+    again = trained_on(judged, x, steps=RELEARNED["steps"], batch=RELEARNED["batch"])
+    return judged.named(judged.task.drawn(again))
+
+
+def something_else(judged: Judged) -> Scores:
+    """How often it comes after 100 steps on samples that show nothing of it."""
+    x = judged.task.apart(ELSEWHERE["samples"])
+    again = trained_on(judged, x, steps=ELSEWHERE["steps"], batch=judged.task.settings["batch"])
+    return judged.named(judged.task.drawn(again))
+
+
+def trained_on(judged: Judged, x: Tensor, **how: Any) -> Any:
+    """The student after denoising on samples alone."""
+    task = judged.task
+    nothing = ForwardKL(task.retain, [DataSet(task.forgotten(64), task.retain.schedule)], 0.0)
+    how |= {"lr": task.settings["lr"], "seed": task.seed, "evaluate": False, "progress": False}
+    return baselines.naive(nothing, judged.student, data=x, **how).student
+
+
+AXES: dict[str, Axis] = {
+    "forgotten": Axis(forgotten),
+    "deviation": Axis(deviation),
+    "kept": Axis(kept),
+    "rest": Axis(rest),
+    "another sampler": Axis(another_sampler, "predictions"),
+    "inverted latents": Axis(inverted_latents, "predictions"),
+    "relearning": Axis(relearning, "parameters"),
+    "fine-tuning on something else": Axis(something_else, "parameters"),
+}
+EVERYWHERE = tuple(AXES)  # axes that every task has

@@ -1,0 +1,155 @@
+"""A point: one method on one task at one seed, judged on every axis, stored on its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFiniteError
+from ..identity import content
+from ..provenance import provenance
+from .definition import Task
+from .judged import Score, Scores
+
+EDITION = 1  # of axes and known answers: results of another are not read
+FOLDER = "points"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What became of a method on a task.
+
+    Attributes:
+        task, method, seed: whose.
+        key: of all that decides the result; made: machine, versions, date.
+        scores: by axis, and by what it measures.
+        undefined: axes that the student does not offer enough for.
+        status, reason: of the run, where the method returned one; "diverged" where the student's
+            draws are not finite.
+        cost: seconds, rows and bytes of the method alone.
+    """
+
+    task: str
+    method: str
+    seed: int
+    key: str
+    scores: dict[str, Scores]
+    undefined: list[str] = field(default_factory=list)
+    status: str = ""
+    reason: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether there is no student to judge, or only the last good one."""
+        return self.status == "diverged"
+
+    def to_json(self) -> str:
+        """As a file holds it."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Point:
+        """The same, read.
+
+        Raises:
+            ValueError: the text is no point.
+        """
+        try:
+            found = json.loads(text)
+            found["scores"] = {
+                axis: {name: Score(*one) for name, one in scores.items()}
+                for axis, scores in found["scores"].items()
+            }
+            return cls(**found)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"no point of a benchmark ({error})") from None
+
+
+def key_of(task: Task, method: Any, axes: Sequence[str]) -> str:
+    """What tells results apart: the task, the code of the method, the axes and the edition."""
+    told = [EDITION, content(task), content(method), sorted(axes)]
+    return str(content(json.dumps(told, sort_keys=True).encode()))[:16]
+
+
+def place(folder: Path, task: str, method: str, seed: int) -> Path:
+    """The file of a point."""
+    safe = re.sub(r"[^\w ,.+-]", "_", method)
+    return folder / FOLDER / f"{task}, {safe}, seed {seed}.json"
+
+
+def stored(path: Path, key: str) -> Point | None:
+    """The point that a file holds; None where there is none, or one of something else.
+
+    Raises:
+        ValueError: the file is damaged; it is named.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = Point.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: remove it, and run again ({error})") from None
+    return found if found.key == key else None
+
+
+def compute(
+    task: Task, name: str, method: Callable[[Task], Any], axes: Sequence[str], key: str
+) -> Point:
+    """Run a method and judge its student.
+
+    Raises:
+        TypeError: the method returned no model.
+        Exception: what the method raises, with a note of whose it is.
+    """
+    import torch
+
+    from . import cost
+
+    torch.set_num_threads(1)
+    spent, outcome = cost.Cost(), None
+    found: dict[str, Any] = {"scores": {}, "undefined": list(axes)}
+    try:
+        with cost.measured(*task.networks) as spent:
+            outcome = method(task)
+        found["scores"], found["undefined"] = judge(task, student_of(outcome, name), axes)
+        found |= {part: str(getattr(outcome, part, "")) for part in ("status", "reason")}
+    except NotFiniteError as error:
+        found |= {"status": "diverged", "reason": str(error)}
+    except Exception as error:
+        error.add_note(f"the method {name!r} on the task {task.name!r}")
+        raise
+    return Point(task.name, name, task.seed, key, **found, cost=asdict(spent), made=provenance())
+
+
+def student_of(outcome: Any, name: str) -> Any:
+    """The student that a method returned, or the run that holds it.
+
+    Raises:
+        TypeError: neither.
+    """
+    student = getattr(outcome, "student", outcome)
+    if not hasattr(student, "sample"):
+        raise TypeError(
+            f"the method {name!r} must return a student, or a Run that holds one; got "
+            f"{type(outcome).__name__}"
+        )
+    return student
+
+
+def judge(task: Task, student: Any, axes: Sequence[str]) -> tuple[dict[str, Scores], list[str]]:
+    """Scores of a student by axis, and the axes that it does not offer enough for."""
+    from .axes import AXES, NEEDS, offers
+    from .judged import Judged
+
+    judged, has = Judged(task, student), NEEDS.index(offers(student))
+    scores: dict[str, Scores] = {}
+    for name in axes:
+        if NEEDS.index(AXES[name].needs) <= has:
+            scores[name] = AXES[name].judge(judged)
+    return scores, [name for name in axes if not scores.get(name)]
