@@ -197,7 +197,7 @@ def test_tuning_takes_the_cheapest_of_those_that_forget_enough():
         left = exact[round(lr / task.settings["lr"], 1)]
         return replace(task, relative=left).best_model()
 
-    method = methods.Method(train, {}, "lr", tuple(exact))
+    method = methods.Method("mine", train, {}, "lr", tuple(exact))
     task = replace(benchmark.task("line-mild"), effort=FAST)
     chosen = method.tuned(task)
     assert seeds == [1000] * 4 + [0]

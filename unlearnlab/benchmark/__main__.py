@@ -10,8 +10,9 @@ from typing import Any
 
 from . import report
 from .definition import FULL, QUICK
-from .families import names
-from .methods import ANSWERS, METHODS, known
+from .families import names, task
+from .methods import ANSWERS, METHODS, fits, known
+from .points import Point
 from .runner import SEEDS, run
 
 FOLDER = "benchmark-results"
@@ -53,14 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         methods = list(QUICKLY["methods"])
     if not methods:
         made.error("name a method, or give --all or --quick")
-    tasks = asked.task or (list(QUICKLY["tasks"]) if asked.quick else None)
+    tasks = asked.task or (list(QUICKLY["tasks"]) if asked.quick else names())
     how: dict[str, Any] = {"seeds": asked.seeds, "folder": asked.folder, "jobs": asked.jobs}
     how["effort"] = QUICK if asked.quick else FULL
+    points: list[Point] = []
     try:
-        found = run(methods, tasks, progress=True, **how)
+        for name in tasks:
+            fitting = [one for one in methods if not asked.all or fits(one, task(name))]
+            points += run(fitting, name, progress=True, **how).points
     except (ValueError, RuntimeError) as error:
         made.error(str(error))
-    for path in report.write(found.points, asked.folder):
+    for path in report.write(points, asked.folder):
         print(path)
     return 0
 

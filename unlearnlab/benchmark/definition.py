@@ -62,6 +62,7 @@ class Task(ABC):
 
     Class attributes:
         settings: of `finetune`, that published runs on such models have.
+        published: of some methods by name, besides.
         networks: classes by name, whose rows are counted.
         axes: that it has besides those of every task.
         concepts: what a draw may show.
@@ -76,6 +77,7 @@ class Task(ABC):
     effort: Effort = FULL
 
     settings: ClassVar[dict[str, Any]] = {"evaluate": False, "progress": False}
+    published: ClassVar[dict[str, dict[str, Any]]] = {}
     networks: ClassVar[tuple[str, ...]] = ()
     axes: ClassVar[tuple[str, ...]] = ()
 

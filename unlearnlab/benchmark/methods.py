@@ -28,15 +28,23 @@ class Method(NamedTuple):
     """A method of the package.
 
     Attributes:
+        name: by which a task may have settings of its own for it.
         train: from a task and settings to a `Run` or a student.
-        published: settings besides those that a task has for all.
+        published: settings, where a task has no others.
         matters: the setting that is tuned; tries: its four values, "lr" as a factor.
+        ratios: whether it reads q_i/q, which samples alone do not have.
     """
 
+    name: str
     train: Callable[..., Any]
     published: Mapping[str, Any] = {}
     matters: str = ""
     tries: tuple[float, ...] = ()
+    ratios: bool = False
+
+    def fits(self, task: Task) -> bool:
+        """Whether the task has what it reads."""
+        return not self.ratios or all(getattr(q, "has_density", True) for q in task.forget)
 
     def __call__(self, task: Task) -> Any:
         """At published settings."""
@@ -52,19 +60,12 @@ class Method(NamedTuple):
         return self.train(task, **self._settings(task, min(found)[-1]))
 
     def _settings(self, task: Task, value: float | None = None) -> dict[str, Any]:
-        how = {**task.settings, **self.published, "seed": task.seed}
+        how = {**task.settings, **self.published, **task.published.get(self.name, {})}
         if value is not None:
-            how[self.matters] = (
-                value * how["lr"]
-                if self.matters == "lr"
-                else type_like(how.get(self.matters), value)
-            )
-        return how
-
-
-def type_like(before: Any, value: float) -> Any:
-    """A value tried, a whole number where the published one is."""
-    return int(value) if isinstance(before, int) else value
+            before = how.get(self.matters)
+            tried = value * how["lr"] if self.matters == "lr" else value
+            how[self.matters] = int(tried) if isinstance(before, int) else tried
+        return how | {"seed": task.seed}
 
 
 def _worth(task: Task, outcome: Any) -> tuple[float, float]:
@@ -114,42 +115,46 @@ def towards(divergence: str) -> Callable[..., Any]:
     return train
 
 
-_LR: dict[str, Any] = {"matters": "lr", "tries": RATES}
+_LR: dict[str, Any] = {"matters": "lr", "tries": RATES, "ratios": True}
 _FEW: dict[str, Any] = {"matters": "steps", "tries": (50, 100, 200, 400)}
-METHODS: dict[str, Method] = {
-    "gate": Method(promised("gate"), **_LR),
-    "log-variance": Method(promised("log-variance"), **_LR),
-    "primal-dual": Method(promised("primal-dual"), **_LR),
-    "tilt": Method(promised("tilt"), **_LR),
-    "ESD": Method(esd, {"guidance": 1.0}, "guidance", (0.3, 1.0, 3.0, 10.0)),
-    "naive": Method(on_samples(baselines.naive, "apart"), {"steps": 100}, **_FEW),
-    "NegGrad": Method(on_samples(baselines.neggrad), {"steps": 40}, "steps", (10, 20, 40, 80)),
-    "SISS": Method(
+_SISS: dict[str, Any] = {"matters": "superfactor", "tries": (0.0, 1.0, 3.0, 10.0)}
+_OWN = (
+    *(Method(name, promised(name), **_LR) for name in ("gate", "log-variance", "primal-dual")),
+    Method("tilt", promised("tilt"), **_LR),
+    Method("ESD", esd, {"guidance": 1.0}, "guidance", (0.3, 1.0, 3.0, 10.0), ratios=True),
+    Method("naive", on_samples(baselines.naive, "apart"), {"steps": 100}, **_FEW),
+    Method("NegGrad", on_samples(baselines.neggrad), {"steps": 40}, "steps", (10, 20, 40, 80)),
+    Method(
+        "SISS",
         on_samples(baselines.siss, "data"),
         {"steps": 100, "superfactor": 0.0},
-        *("superfactor", (0.0, 1.0, 3.0, 10.0)),
+        **_SISS,
     ),
-    "SISS, two passes": Method(
+    Method(
+        "SISS, two passes",
         on_samples(baselines.siss, "data"),
         {"steps": 100, "superfactor": 0.0, "importance": False},
-        *("superfactor", (0.0, 1.0, 3.0, 10.0)),
+        **_SISS,
     ),
-    "EraseDiff": Method(
+    Method(
+        "EraseDiff",
         on_samples(baselines.erasediff, "apart"),
         {"steps": 100, "rate": 0.001},
         *("rate", (0.001, 0.01, 0.1, 1.0)),
     ),
-    "VDU": Method(
+    Method(
+        "VDU",
         on_samples(baselines.vdu),
         {"steps": 100, "spread": 0.003},
-        "spread",
-        (0.003, 0.01, 0.03, 0.1),
+        *("spread", (0.003, 0.01, 0.03, 0.1)),
     ),
-    "KL to the rest": Method(towards("kl"), {"steps": 100}, **_FEW),
-    "Hellinger to the rest": Method(towards("hellinger"), {"steps": 100}, **_FEW),
-    "χ² to the rest": Method(towards("chi2"), {"steps": 100}, **_FEW),
-    "JS to the rest": Method(towards("js"), {"steps": 400}, "steps", (100, 200, 400, 800)),
-}
+    *(
+        Method(f"{word} to the rest", towards(divergence), {"steps": 100}, **_FEW)
+        for word, divergence in (("KL", "kl"), ("Hellinger", "hellinger"), ("χ²", "chi2"))
+    ),
+    Method("JS to the rest", towards("js"), {"steps": 400}, "steps", (100, 200, 400, 800)),
+)
+METHODS = {method.name: method for method in _OWN}
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     one.__name__: one
     for one in (
@@ -163,3 +168,9 @@ def known() -> dict[str, Callable[[Any], Any]]:
     """Every method by name, published and tuned, after the known answers."""
     found: dict[str, Any] = {**ANSWERS, **METHODS}
     return found | {f"{name}, tuned": method.tuned for name, method in METHODS.items()}
+
+
+def fits(name: str, task: Task) -> bool:
+    """Whether a task has what the method of this name reads."""
+    method = METHODS.get(name.removesuffix(", tuned"))
+    return method is None or method.fits(task)
