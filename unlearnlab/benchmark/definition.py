@@ -18,8 +18,8 @@ class Effort(NamedTuple):
     """How much judging a student spends.
 
     Attributes:
-        draws: of the student, for rates and likelihoods.
-        pool: draws of the retained model that an optimum is counted on, where it is no mixture's.
+        draws: of a mixture's student, for rates and likelihoods.
+        pool: of an image model, for rates, and of the retained one, on which optima are counted.
         chains: of a KL along paths; chain_steps: of each.
         tuning: steps of an attack that is trained.
         pretraining: steps of a network that a task trains for itself.
@@ -62,6 +62,7 @@ class Task(ABC):
 
     Class attributes:
         settings: of `finetune`, that published runs on such models have.
+        offers: what a method may read; see `methods.Method`.
         published: of some methods by name, besides.
         networks: classes by name, whose rows are counted.
         axes: that it has besides those of every task.
@@ -77,6 +78,7 @@ class Task(ABC):
     effort: Effort = FULL
 
     settings: ClassVar[dict[str, Any]] = {"evaluate": False, "progress": False}
+    offers: ClassVar[tuple[str, ...]] = ("samples", "ratios")
     published: ClassVar[dict[str, dict[str, Any]]] = {}
     networks: ClassVar[tuple[str, ...]] = ()
     axes: ClassVar[tuple[str, ...]] = ()

@@ -14,6 +14,7 @@ from .. import baselines
 from ..diffusion import DataSet
 from ..problems import ForwardKL
 from ..training.finetune import finetune
+from ..training.returns import LeaveOut
 from . import answers
 from .definition import Task
 from .judged import Judged
@@ -32,7 +33,7 @@ class Method(NamedTuple):
         train: from a task and settings to a `Run` or a student.
         published: settings, where a task has no others.
         matters: the setting that is tuned; tries: its four values, "lr" as a factor.
-        ratios: whether it reads q_i/q, which samples alone do not have.
+        needs: what it reads: "samples", "ratios" q_i/q, or single "images".
     """
 
     name: str
@@ -40,11 +41,11 @@ class Method(NamedTuple):
     published: Mapping[str, Any] = {}
     matters: str = ""
     tries: tuple[float, ...] = ()
-    ratios: bool = False
+    needs: str = "samples"
 
     def fits(self, task: Task) -> bool:
         """Whether the task has what it reads."""
-        return not self.ratios or all(getattr(q, "has_density", True) for q in task.forget)
+        return self.needs in task.offers
 
     def __call__(self, task: Task) -> Any:
         """At published settings."""
@@ -93,6 +94,12 @@ def esd(task: Task, **how: Any) -> Any:
     return baselines.esd(task.problem, task.student(), **how)
 
 
+def leave_out(task: Task, **how: Any) -> Any:
+    """Single images until at most a share of each comes back."""
+    how |= {"method": LeaveOut, "data": task.data(SAMPLES)}
+    return finetune(task.problem, task.student(), **how)
+
+
 def on_samples(objective: Callable[..., Any], data: str = "") -> Callable[..., Any]:
     """A baseline that reads samples: of what is to go, and of everything or the rest."""
 
@@ -115,13 +122,14 @@ def towards(divergence: str) -> Callable[..., Any]:
     return train
 
 
-_LR: dict[str, Any] = {"matters": "lr", "tries": RATES, "ratios": True}
+_LR: dict[str, Any] = {"matters": "lr", "tries": RATES, "needs": "ratios"}
 _FEW: dict[str, Any] = {"matters": "steps", "tries": (50, 100, 200, 400)}
 _SISS: dict[str, Any] = {"matters": "superfactor", "tries": (0.0, 1.0, 3.0, 10.0)}
 _OWN = (
     *(Method(name, promised(name), **_LR) for name in ("gate", "log-variance", "primal-dual")),
     Method("tilt", promised("tilt"), **_LR),
-    Method("ESD", esd, {"guidance": 1.0}, "guidance", (0.3, 1.0, 3.0, 10.0), ratios=True),
+    Method("ESD", esd, {"guidance": 1.0}, "guidance", (0.3, 1.0, 3.0, 10.0), "ratios"),
+    Method("leave-out", leave_out, {}, **_LR | {"needs": "images"}),
     Method("naive", on_samples(baselines.naive, "apart"), {"steps": 100}, **_FEW),
     Method("NegGrad", on_samples(baselines.neggrad), {"steps": 40}, "steps", (10, 20, 40, 80)),
     Method(
