@@ -20,21 +20,26 @@ from .judged import LEAST, Judged, Score, Scores
 
 RELEARNED = {"images": 5, "steps": 30, "batch": 16}
 ELSEWHERE = {"samples": 512, "steps": 100}
-NEEDS = ("draws", "predictions", "parameters")
+BESIDE = 64  # samples that a problem is stated with
+NEEDS = ("draws", "predictions", "parameters", "prompts")
 
 
 class Axis(NamedTuple):
-    """How a student is judged, and the least that it must offer for it."""
+    """How a student is judged, and what it must offer for it, one of `NEEDS`."""
 
     judge: Callable[[Judged], Scores]
     needs: str = "draws"
 
 
-def offers(student: Any) -> str:
-    """The last of `NEEDS` that a student has."""
-    if isinstance(student, nn.Module) and hasattr(student, "for_training"):
-        return "parameters"
-    return "draws" if getattr(student, "draws_only", False) else "predictions"
+def offers(student: Any) -> set[str]:
+    """Which of `NEEDS` a student has."""
+    found = {
+        "draws": True,
+        "predictions": not getattr(student, "draws_only", False),
+        "parameters": isinstance(student, nn.Module) and hasattr(student, "for_training"),
+        "prompts": hasattr(student, "prompt"),
+    }
+    return {name for name in NEEDS if found[name]}
 
 
 def forgotten(judged: Judged) -> Scores:
@@ -52,7 +57,7 @@ def deviation(judged: Judged) -> Scores:
         return {}
     scores = {"nats": Score.of(found, judged.ideal.nats.value)}
     best = judged.best
-    if best.value > LEAST:
+    if best.value > max(LEAST, 2 * best.stderr):
         ratio = found.value / best.value
         parts = (found.stderr / best.value, ratio * best.stderr / best.value)
         error = sum(part**2 for part in parts) ** 0.5
@@ -86,23 +91,25 @@ def inverted_latents(judged: Judged) -> Scores:
 def relearning(judged: Judged) -> Scores:
     """How often it comes after 30 steps on five samples of it."""
     x = judged.task.forgotten(RELEARNED["images"])
-    again = trained_on(judged, x, steps=RELEARNED["steps"], batch=RELEARNED["batch"])
+    how = {"steps": RELEARNED["steps"], "batch": RELEARNED["batch"]}
+    again = trained_on(judged, x, judged.task.apart(BESIDE), **how)
     return judged.named(judged.task.drawn(again))
 
 
 def something_else(judged: Judged) -> Scores:
     """How often it comes after 100 steps on samples that show nothing of it."""
     x = judged.task.apart(ELSEWHERE["samples"])
-    again = trained_on(judged, x, steps=ELSEWHERE["steps"], batch=judged.task.settings["batch"])
+    how = {"steps": ELSEWHERE["steps"], "batch": judged.task.settings["batch"]}
+    again = trained_on(judged, x, judged.task.forgotten(BESIDE), **how)
     return judged.named(judged.task.drawn(again))
 
 
-def trained_on(judged: Judged, x: Tensor, **how: Any) -> Any:
-    """The student after denoising on samples alone."""
+def trained_on(judged: Judged, x: Tensor, others: Tensor, **how: Any) -> Any:
+    """The student after denoising on x alone; the others state a problem, and play no part."""
     task = judged.task
-    nothing = ForwardKL(task.retain, [DataSet(task.forgotten(64), task.retain.schedule)], 0.0)
+    problem = ForwardKL(task.retain, [DataSet(others, task.retain.schedule)], 0.0)
     how |= {"lr": task.settings["lr"], "seed": task.seed, "evaluate": False, "progress": False}
-    return baselines.naive(nothing, judged.student, data=x, **how).student
+    return baselines.naive(problem, judged.student, data=x, **how).student
 
 
 AXES: dict[str, Axis] = {

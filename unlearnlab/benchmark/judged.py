@@ -13,6 +13,7 @@ from ..estimate import Estimate
 from .definition import Optimum, Task
 
 NORMAL = 1.96  # standard errors on both sides of an interval of 95 %
+OTHERS = 100  # is added to a seed
 LEAST = 1e-3  # nats: of a smaller optimum no ratio is taken
 
 
@@ -50,7 +51,8 @@ class Judged:
     """
 
     def __init__(self, task: Task, student: Any):
-        self.task, self.student = task, student
+        self.task: Any = task  # of a family whose own parts its own axes read
+        self.student = student
 
     @cached_property
     def draws(self) -> Tensor:
@@ -59,8 +61,8 @@ class Judged:
 
     @cached_property
     def before(self) -> Tensor:
-        """Of the retained model."""
-        return self.task.drawn(self.task.retain)
+        """Of the retained model, from other noise: draws from the same noise are too alike."""
+        return self.task.at(self.task.seed + OTHERS).drawn(self.task.retain)
 
     @cached_property
     def left(self) -> list[Estimate]:

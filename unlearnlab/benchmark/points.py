@@ -144,12 +144,12 @@ def student_of(outcome: Any, name: str) -> Any:
 
 def judge(task: Task, student: Any, axes: Sequence[str]) -> tuple[dict[str, Scores], list[str]]:
     """Scores of a student by axis, and the axes that it does not offer enough for."""
-    from .axes import AXES, NEEDS, offers
+    from .families import AXES, offers
     from .judged import Judged
 
-    judged, has = Judged(task, student), NEEDS.index(offers(student))
+    judged, has = Judged(task, student), offers(student)
     scores: dict[str, Scores] = {}
     for name in axes:
-        if NEEDS.index(AXES[name].needs) <= has:
+        if AXES[name].needs in has:
             scores[name] = AXES[name].judge(judged)
     return scores, [name for name in axes if not scores.get(name)]

@@ -161,7 +161,7 @@ def _tasks(given: Any) -> list[Task]:
 
 
 def _axes(task: Task, asked: Sequence[str] | None) -> list[str]:
-    from .axes import EVERYWHERE
+    from .families import EVERYWHERE
 
     own = (*EVERYWHERE, *task.axes)
     if asked is None:
