@@ -76,7 +76,7 @@ def test_a_blur_has_the_rates_of_the_retrained_and_is_not_taken_for_it():
 
 def test_the_retrained_network_forgets_and_does_not_relearn_from_nothing():
     """Gold standard: 30 steps on five samples bring little back beside the untouched one."""
-    task = replace(LINE, effort=FAST._replace(pretraining=400))
+    task = replace(LINE, effort=FAST._replace(pretraining=250))
     axes = ("forgotten", "relearning", "fine-tuning on something else")
     gold, start = (scored(name, task, axes) for name in ("retrained", "untouched"))
     assert gold["forgotten"]["middle"].high < 0.1 < start["forgotten"]["middle"].low

@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    **dict.fromkeys(("Effort", "QUICK", "Task", "register"), "definition"),
+    **dict.fromkeys(("Effort", "QUICK", "Task"), "definition"),
     **dict.fromkeys(("Results", "run"), "runner"),
-    **dict.fromkeys(("names", "task"), "families"),
+    **dict.fromkeys(("names", "register", "task"), "families"),
     "Point": "points",
     "Score": "judged",
 }
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .definition import QUICK, Effort, Task, register
-    from .families import names, task
+    from .definition import QUICK, Effort, Task
+    from .families import names, register, task
     from .judged import Score
     from .points import Point
     from .runner import Results, run

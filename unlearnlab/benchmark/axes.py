@@ -122,4 +122,3 @@ AXES: dict[str, Axis] = {
     "relearning": Axis(relearning, "parameters"),
     "fine-tuning on something else": Axis(something_else, "parameters"),
 }
-EVERYWHERE = tuple(AXES)  # axes that every task has

@@ -14,7 +14,7 @@ from ..diffusion import DataSet, PointMass
 from ..problems import Likelihood
 from ..training.returns import Near, Returns
 from . import cost
-from .definition import Task, register
+from .definition import Task
 from .pictures import PictureTask
 
 TEMPERATURE = 4.0  # log-ratios of images are tens of nats
@@ -208,7 +208,7 @@ def _images_problem(relative: float) -> Any:
         return Returns(_model("memorised"), list(_planted()), relative=relative)
 
 
-register(DigitTask("digit", "digits of all classes; a twentieth of the fours may stay", 0.05))
-register(
-    ImagesTask("images", "digits, three of them memorised; a fifth of each may come back", 0.2)
+TASKS = (
+    DigitTask("digit", "digits of all classes; a twentieth of the fours may stay", 0.05),
+    ImagesTask("images", "digits, three of them memorised; a fifth of each may come back", 0.2),
 )

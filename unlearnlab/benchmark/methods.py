@@ -7,7 +7,7 @@ does, the one that forgets most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import baselines
@@ -182,3 +182,16 @@ def fits(name: str, task: Task) -> bool:
     """Whether a task has what the method of this name reads."""
     method = METHODS.get(name.removesuffix(", tuned"))
     return method is None or method.fits(task)
+
+
+def named(methods: Sequence[str]) -> dict[str, Callable[[Any], Any]]:
+    """Methods of the package by their names.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    there = known()
+    for name in methods:
+        if name not in there:
+            raise ValueError(f"method must be one of {'; '.join(there)}; got {name!r}")
+    return {name: there[name] for name in methods}

@@ -19,7 +19,7 @@ from ..problems import Likelihood
 from ..ratios import log_sum_exp
 from ..training.network import ScoreNetwork
 from . import cost
-from .definition import Optimum, Task, register
+from .definition import Optimum, Task
 from .draws import Draws
 
 TRAINED_ON = 20_000  # draws of q, of a network
@@ -271,10 +271,18 @@ def _network(modes: Modes, dim: int, without: tuple[str, ...], steps: int) -> Sc
         return ScoreNetwork(dim, width=WIDTH).fit(x, steps=steps, progress=False)
 
 
-for _name, _share, _word in (("line-mild", 0.5, "half"), ("line-severe", 0.05, "a twentieth")):
-    _asks = f"three modes on a line; {_word} of the middle one may stay"
-    register(MixtureTask(_name, _asks, _share))
 _TWO: dict[str, Any] = {"modes": PLANE, "forgotten_modes": ("east", "north")}
-for _name, _dim in (("plane", 2), ("sixteen", 16)):
-    _asks = f"six modes in {_dim} dimensions; a fifth of each of two neighbours may stay"
-    register(MixtureTask(_name, _asks, 0.2, dim=_dim, **_TWO))
+TASKS = (
+    MixtureTask("line-mild", "three modes on a line; half of the middle one may stay", 0.5),
+    MixtureTask("line-severe", "three modes on a line; a twentieth of one may stay", 0.05),
+    *(
+        MixtureTask(
+            name,
+            f"six modes in {dim} dimensions; a fifth of each of two neighbours may stay",
+            0.2,
+            dim=dim,
+            **_TWO,
+        )
+        for name, dim in (("plane", 2), ("sixteen", 16))
+    ),
+)

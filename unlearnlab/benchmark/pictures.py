@@ -28,7 +28,7 @@ from .draws import Draws
 
 RESAMPLED = 40  # times, of the pool: the spread of optima is their error
 FEWEST = 60  # pictures of a kernel distance
-SUBSET = 60
+SUBSET, SUBSETS = 60, 20
 AS_ONE = 0.5  # of a picture: a rate below that of half a picture in the pool is taken for it
 
 
@@ -108,7 +108,7 @@ class PictureTask(Task):
         if min(len(x), len(reference)) < FEWEST:
             return None
         own, other = (self.images(one) for one in (x, reference))
-        how: dict[str, Any] = {"subset": SUBSET, "seed": self.seed}
+        how: dict[str, Any] = {"subset": SUBSET, "subsets": SUBSETS, "seed": self.seed}
         return metrics.kernel_distance(own, other, self.descriptor, **how)
 
     def best_model(self) -> Draws:

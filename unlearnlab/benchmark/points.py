@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import NotFiniteError
 from ..identity import content
 from ..provenance import provenance
-from .definition import Task
+from .definition import Effort, Task
 from .judged import Score, Scores
 
 EDITION = 1  # of axes and known answers: results of another are not read
@@ -77,14 +77,14 @@ def key_of(task: Task, method: Any, axes: Sequence[str]) -> str:
     return str(content(json.dumps(told, sort_keys=True).encode()))[:16]
 
 
-def place(folder: Path, task: str, method: str, seed: int) -> Path:
-    """The file of a point."""
+def place(folder: Path, task: str, method: str, seed: int, key: str) -> Path:
+    """The file of a point: another effort, or another method of the same name, has its own."""
     safe = re.sub(r"[^\w ,.+-]", "_", method)
-    return folder / FOLDER / f"{task}, {safe}, seed {seed}.json"
+    return folder / FOLDER / f"{task}, {safe}, seed {seed}, {key[:8]}.json"
 
 
-def stored(path: Path, key: str) -> Point | None:
-    """The point that a file holds; None where there is none, or one of something else.
+def stored(path: Path) -> Point | None:
+    """The point that a file holds; None where there is none.
 
     Raises:
         ValueError: the file is damaged; it is named.
@@ -92,10 +92,26 @@ def stored(path: Path, key: str) -> Point | None:
     if not path.exists():
         return None
     try:
-        found = Point.from_json(path.read_text(encoding="utf-8"))
+        return Point.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: remove it, and run again ({error})") from None
-    return found if found.key == key else None
+
+
+def everything(folder: Path, effort: Effort) -> list[Point]:
+    """All points of this edition and an effort that a folder holds, the newest of each kind.
+
+    Raises:
+        ValueError: a file is damaged; it is named.
+    """
+    files = sorted((folder / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    found = [point for path in files if (point := stored(path)) is not None]
+    about = {"edition": EDITION, "effort": list(effort)}
+    newest = {
+        (point.task, point.method, point.seed): point
+        for point in found
+        if {name: point.made.get(name) for name in about} == about
+    }
+    return list(newest.values())
 
 
 def compute(
@@ -124,7 +140,8 @@ def compute(
     except Exception as error:
         error.add_note(f"the method {name!r} on the task {task.name!r}")
         raise
-    return Point(task.name, name, task.seed, key, **found, cost=asdict(spent), made=provenance())
+    made = {**provenance(), "edition": EDITION, "effort": list(task.effort)}
+    return Point(task.name, name, task.seed, key, **found, cost=asdict(spent), made=made)
 
 
 def student_of(outcome: Any, name: str) -> Any:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..diffusion import DiffusionModel, predictions
 from ..diffusion.quadrature import predict
-from .axes import AXES, Axis
+from .axes import Axis
 from .judged import Judged, Score, Scores
 
 FEWER = 0.5  # of the draws, for each further prompt
 STRONG = 2.0  # guidance at drawing time
-RATE, BATCH, SHOWN = 0.02, 16, 64  # of a textual inversion: learning rate, batch, pictures to learn
+RATE, BATCH, SHOWN = 0.05, 16, 64  # of a textual inversion: learning rate, batch, pictures to learn
 LONGEST = 4  # words of a searched prompt after the article
 LEVELS = (300, 500, 700)  # timesteps at which a prompt is judged
 FOUND = 12  # pictures that judge it
@@ -158,7 +158,7 @@ def searched_prompt(judged: Judged) -> Scores:
     return judged.named(judged.task.sampled(model, judged.task.effort.pool, 8000))
 
 
-AXES |= {
+AXES: dict[str, Axis] = {
     "paraphrases": Axis(paraphrases, "prompts"),
     "prompts never trained": Axis(never_trained, "prompts"),
     "other prompts": Axis(other_prompts, "prompts"),

@@ -14,6 +14,11 @@ import numpy as np
 from ..files import write_whole
 from .points import Point
 
+RESULTS, PAGE, PICTURE = "results.json", "README.md", "methods.png"
+ALT = "For each method and seed: what is left of what is asked, and nats over the optimum's."
+SEEN = 0.01  # a rate that a ratio is taken of
+APART = ("pretrained", "untouched", "noise")  # known answers that the picture does without
+MARKERS, COLOURS = "os^Dv<>", 6
 Rows = dict[tuple[str, str], list[Point]]  # by task and method
 
 
@@ -132,13 +137,135 @@ def interference(points: Sequence[Point]) -> dict[str, dict[str, dict[str, float
         found[method][task] = {
             name: mean.value / mean.ideal - 1
             for name, mean in means(own).get("kept", {}).items()
-            if mean.ideal is not None and mean.ideal >= 0.01
+            if mean.ideal is not None and mean.ideal >= SEEN
         }
     return dict(found)
 
 
-def write(points: Sequence[Point], folder: Path) -> list[Path]:
-    """Write results.json and README.md in a folder, each whole or not at all; returns their paths.
+def matrices(points: Sequence[Point]) -> str:
+    """Interference as tables, one for each task: rows are methods, columns what was to stay."""
+    found, parts = interference(points), []
+    for task in dict.fromkeys(point.task for point in points):
+        rows = {method: own[task] for method, own in found.items() if own.get(task)}
+        columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+        if columns:
+            parts += [f"### {task}", "", _row(["method", *columns])]
+            parts += [_row(["---"] * (len(columns) + 1))]
+            for method, row in rows.items():
+                cells = [f"{100 * row[name]:+.0f} %" if name in row else "" for name in columns]
+                parts.append(_row([method, *cells]))
+            parts.append("")
+    return "\n".join(parts)
+
+
+def missing(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
+    """Sentences on what has not been run: whole tasks, and methods of the others."""
+    there = grouped(points)
+    without = [name for name in tasks if not any(name == task for task, _ in there)]
+    found = [f"No method has been run on {', '.join(without)}."] if without else []
+    for task in tasks:
+        absent = [name for name in methods if (task, name) not in there]
+        if task not in without and absent:
+            found.append(f"Not run on {task}: {'; '.join(absent)}.")
+    return found
+
+
+def summary(points: Sequence[Point]) -> dict[str, Any]:
+    """By task, method, axis and name: the mean, its interval and the ideal, and by cost."""
+    found: dict[str, Any] = defaultdict(dict)
+    for (task, method), own in grouped(points).items():
+        costs = {name: float(np.mean([one.cost[name] for one in own])) for name in own[0].cost}
+        found[task][method] = {**means(own), "cost": costs, "seeds": len(own)}
+    return dict(found)
+
+
+def figure(points: Sequence[Point], path: Path) -> None:
+    """A picture: what each method leaves, of what is asked, and its nats over the optimum's."""
+    import io
+
+    from matplotlib import pyplot as plt
+
+    from .. import plot
+
+    rows = grouped(points)
+    tasks = list(dict.fromkeys(task for task, _ in rows))
+    methods = [name for name in dict.fromkeys(name for _, name in rows) if name not in APART]
+    with plot.style():
+        made, axes = plt.subplots(
+            1, len(tasks), figsize=(4 * len(tasks), 4.5), sharey=True, squeeze=False
+        )
+        for ax, task in zip(axes[0], tasks, strict=True):
+            for k, method in enumerate(methods):
+                for x, ratio in _dots(rows.get((task, method), [])):
+                    marker, colour = MARKERS[k % len(MARKERS)], f"C{k % COLOURS}"
+                    ax.plot(x, ratio, marker, color=colour, label=method, fillstyle="none")
+            ax.set(xscale="log", yscale="log", title=task, xlabel="left, of what is asked")
+            ax.axhline(1, color="0.6", lw=0.8)
+            ax.axvline(1, color="0.6", lw=0.8)
+        axes[0, 0].set_ylabel("nats over the optimum's")
+        named = {
+            label: handle
+            for ax in axes[0]
+            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        made.legend(named.values(), named, loc="outside lower center", ncols=4)
+        file = io.BytesIO()
+        made.savefig(file, format="png", metadata={"Software": None})
+        plt.close(made)
+    write_whole(path, file.getvalue())
+
+
+def _dots(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Of each point that has both: the worst of what is left over what is asked, and the ratio."""
+    found = []
+    for point in points:
+        left = [
+            one.value / one.ideal
+            for name, one in point.scores.get("forgotten", {}).items()
+            if name.endswith("likelihood") and one.ideal
+        ]
+        ratio = point.scores.get("deviation", {}).get("over the optimum's")
+        if left and ratio is not None and ratio.value > 0 and max(left) > 0:
+            found.append((max(left), ratio.value))
+    return found
+
+
+def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> str:
+    """The report in Markdown."""
+    made = sorted({(point.made["date"], point.made["machine"]) for point in points})
+    lines = [
+        "# All results of the benchmark",
+        "",
+        "Means over seeds; in brackets the ends of the widest interval of 95 % that a seed has.",
+        "The first row is what the certified optimum scores, or that of a pool by its counts. A",
+        "cell is empty where a student does not offer what the number needs.",
+        "",
+        *(f"Computed on {date} ({machine})." for date, machine in made),
+        *missing(points, tasks, methods),
+        "",
+        f"![{ALT}]({PICTURE})",
+        "",
+        tables(points),
+        "## What happens to everything else",
+        "",
+        "How much more or less often each thing is drawn than by the best model: +50 % is half as",
+        "often again. Deviations that the optimum has, too, are no collateral and do not count.",
+        "",
+        matrices(points),
+    ]
+    return "\n".join(lines)
+
+
+def write(
+    points: Sequence[Point], folder: Path, tasks: Sequence[str] = (), methods: Sequence[str] = ()
+) -> list[Path]:
+    """Write results.json, README.md and a picture to a folder, each whole or not at all.
+
+    Args:
+        tasks, methods: all there are, so that the page says what has not been run.
+
+    Returns:
+        Their paths.
 
     Raises:
         ValueError: no points.
@@ -146,13 +273,29 @@ def write(points: Sequence[Point], folder: Path) -> list[Path]:
     if not points:
         raise ValueError("points is empty: there is nothing to report; run a method first")
     data = {
-        "points": [asdict(point) for point in points],
+        "summary": summary(points),
         "interference": interference(points),
+        "points": [asdict(point) for point in points],
     }
     written = {
-        "results.json": json.dumps(data, indent=1, ensure_ascii=False) + "\n",
-        "README.md": "# The benchmark's results\n\n" + tables(points),
+        RESULTS: json.dumps(data, indent=1, ensure_ascii=False) + "\n",
+        PAGE: page(points, tasks, methods),
     }
+    figure(points, folder / PICTURE)
     for name, text in written.items():
         write_whole(folder / name, text.encode())
-    return [folder / name for name in written]
+    return [folder / name for name in (*written, PICTURE)]
+
+
+def read(folder: Path) -> list[Point]:
+    """The points of a folder's results.json.
+
+    Raises:
+        ValueError: there are none, or they are damaged.
+    """
+    path = folder / RESULTS
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["points"]
+        return [Point.from_json(json.dumps(row)) for row in rows]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} holds no results ({error}): run the benchmark again") from None

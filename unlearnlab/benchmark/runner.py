@@ -97,8 +97,8 @@ def run(
             ) from error
         if where is not None:
             for point in points:  # of workers that do not see the folder
-                path = place(where, point.task, point.method, point.seed)
-                if stored(path, point.key) is None:
+                path = place(where, point.task, point.method, point.seed, point.key)
+                if stored(path) is None:
                     write_whole(path, point.to_json().encode())
     order = {(task.name, name): k for k, (task, name) in enumerate(product(chosen, methods))}
     points.sort(key=lambda point: (order[point.task, point.method], point.seed))
@@ -115,8 +115,8 @@ def _one(
 ) -> Point:
     """A point, read or computed and stored."""
     key = key_of(task, method, axes)
-    path = None if folder is None else place(folder, task.name, name, task.seed)
-    point = None if path is None else stored(path, key)
+    path = None if folder is None else place(folder, task.name, name, task.seed, key)
+    point = None if path is None else stored(path)
     if point is None:
         point = compute(task, name, method, axes, key)
         if path is not None:
@@ -132,23 +132,18 @@ def _one(
 
 def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
     """Functions by name."""
-    from .methods import known
+    from .methods import named
 
     if isinstance(method, Mapping):
-        named = dict(method)
+        found = dict(method)
     elif callable(method):
-        named = {getattr(method, "__name__", type(method).__name__): method}
+        found = {getattr(method, "__name__", type(method).__name__): method}
     else:
-        there = known()
-        asked = [method] if isinstance(method, str) else list(method)
-        for name in asked:
-            if name not in there:
-                raise ValueError(f"method must be one of {'; '.join(there)}; got {name!r}")
-        named = {name: there[name] for name in asked}
-    for name, one in named.items():
+        found = named([method] if isinstance(method, str) else list(method))
+    for name, one in found.items():
         if not callable(one):
             raise TypeError(f"method {name!r} must be a function of a task; got {one!r}")
-    return named
+    return found
 
 
 def _tasks(given: Any) -> list[Task]:

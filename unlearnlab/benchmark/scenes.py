@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..identity import content
 from ..problems import Likelihood
 from ..stable_diffusion import TextToImage
 from ..stable_diffusion.classifier import AttributeClassifier, load_classifier
+from ..stable_diffusion.lora_file import found_at
 from ..stable_diffusion.scenes import (
     ATTRIBUTES,
     COMPANIONS,
@@ -25,7 +29,7 @@ from ..stable_diffusion.scenes import (
 )
 from ..statistics import Function
 from . import cost
-from .definition import Task, register
+from .definition import Task
 from .pictures import PictureTask
 
 STEPS = 20  # of DDIM
@@ -218,36 +222,35 @@ def _drawn(subject: str, n: int, seed: int, without: tuple[str, ...]) -> Tensor:
     return _pipeline().encode(torch.stack(images))
 
 
+def made_elsewhere(folder: Path) -> Callable[[Task], Any]:
+    """A method that returns a LoRA from its file or folder, on tasks on prompts.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    path = found_at(folder)
+    return partial(_loaded, path=str(path), digest=content(path.read_bytes()))
+
+
+def _loaded(task: Task, *, path: str, digest: str) -> Any:
+    """A LoRA that draws a task's prompt; by its digest another file is another method."""
+    if not isinstance(task, SceneTask):
+        raise ValueError(f"a LoRA is scored on tasks on prompts; {task.name!r} is none")
+    return _pipeline().load_lora(path, text=task.caption.text())
+
+
 _HORSE, _CACTUS = ("horse", "a cowboy with a horse"), ("cactus", "a cowboy with a cactus")
 _NIGHT = ("night", "a cowboy at night")
-register(SceneTask("horse", "a cowboy; half of his horses may stay", 0.5, captions=(_HORSE,)))
-register(
-    SceneTask("cactus", "a cowboy; a fifth of the cactuses may stay", 0.2, captions=(_CACTUS,))
-)
-register(SceneTask("night", "a cowboy; a fifth of the nights may stay", 0.2, captions=(_NIGHT,)))
-register(
+_BALL = ("red", "a red ball")
+_ALL = "a cowboy; half of horses, cactuses and nights may stay"
+_KEEP = "a cowboy; a fifth of his horses may stay, and the cactus comes as often as before"
+TASKS = (
+    SceneTask("horse", "a cowboy; half of his horses may stay", 0.5, captions=(_HORSE,)),
+    SceneTask("cactus", "a cowboy; a fifth of the cactuses may stay", 0.2, captions=(_CACTUS,)),
+    SceneTask("night", "a cowboy; a fifth of the nights may stay", 0.2, captions=(_NIGHT,)),
     SceneTask(
-        "red-ball",
-        "a ball; a fifth of the red ones may stay",
-        0.2,
-        subject="ball",
-        captions=(("red", "a red ball"),),
-    )
-)
-register(
-    SceneTask(
-        "three",
-        "a cowboy; half of horses, cactuses and nights may stay",
-        0.5,
-        captions=(_HORSE, _CACTUS, _NIGHT),
-    )
-)
-register(
-    SceneTask(
-        "horse-not-cactus",
-        "a cowboy; a fifth of his horses may stay, and the cactus comes as often as before",
-        0.2,
-        captions=(_HORSE,),
-        stays="cactus",
-    )
+        "red-ball", "a ball; a fifth of the red may stay", 0.2, subject="ball", captions=(_BALL,)
+    ),
+    SceneTask("three", _ALL, 0.5, captions=(_HORSE, _CACTUS, _NIGHT)),
+    SceneTask("horse-not-cactus", _KEEP, 0.2, captions=(_HORSE,), stays="cactus"),
 )
