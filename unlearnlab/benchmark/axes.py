@@ -1,6 +1,7 @@
 """What a student is judged by: each axis is a function, and adds numbers with their ideals.
 
-An ideal method scores what the certified optimum does. Of a student that only draws, axes that
+An ideal method scores what the certified optimum does. What becomes of it by further training is
+not known: there the retrained model is the one to compare with. Of a student that only draws, axes that
 need its predictions or its parameters are left out, and the result says so.
 """
 
@@ -93,7 +94,7 @@ def relearning(judged: Judged) -> Scores:
     x = judged.task.forgotten(RELEARNED["images"])
     how = {"steps": RELEARNED["steps"], "batch": RELEARNED["batch"]}
     again = trained_on(judged, x, judged.task.apart(BESIDE), **how)
-    return judged.named(judged.task.drawn(again))
+    return judged.named(judged.task.drawn(again), known=False)
 
 
 def something_else(judged: Judged) -> Scores:
@@ -101,7 +102,7 @@ def something_else(judged: Judged) -> Scores:
     x = judged.task.apart(ELSEWHERE["samples"])
     how = {"steps": ELSEWHERE["steps"], "batch": judged.task.settings["batch"]}
     again = trained_on(judged, x, judged.task.forgotten(BESIDE), **how)
-    return judged.named(judged.task.drawn(again))
+    return judged.named(judged.task.drawn(again), known=False)
 
 
 def trained_on(judged: Judged, x: Tensor, others: Tensor, **how: Any) -> Any:

@@ -86,19 +86,19 @@ class Judged:
         spread = abs(ends[0].value - ends[1].value) / 2
         return Estimate(found.value, (found.stderr**2 + spread**2) ** 0.5)
 
-    def rates(self, x: Tensor, names: Sequence[str]) -> Scores:
-        """How often draws show each of some concepts, beside the best model's rate."""
-        shown = self.task.shown(x)
+    def rates(self, x: Tensor, names: Sequence[str], *, known: bool = True) -> Scores:
+        """How often draws show each of some concepts, beside the best model's rate where known."""
+        shown, best = self.task.shown(x), self.ideal.rates if known else {}
         return {
             name: Score.rate(
-                int(shown[:, self.task.concepts.index(name)].sum()), len(x), self.ideal.rates[name]
+                int(shown[:, self.task.concepts.index(name)].sum()), len(x), best.get(name)
             )
             for name in names
         }
 
-    def named(self, x: Tensor) -> Scores:
+    def named(self, x: Tensor, *, known: bool = True) -> Scores:
         """The same of what is to go."""
-        return self.rates(x, self.task.named)
+        return self.rates(x, self.task.named, known=known)
 
 
 def _error(one: Estimate) -> float:
