@@ -207,13 +207,16 @@ def test_tuning_takes_the_cheapest_of_those_that_forget_enough():
 
 
 def test_a_point_comes_back_from_its_file_and_the_report_holds_it(tmp_path):
-    found = benchmark.run("noise", ["line-mild"], seeds=[0], axes=list(KNOWN)).points
+    axes = [*KNOWN, "interference"]
+    found = benchmark.run(["noise", "pretrained"], ["line-mild"], seeds=[0], axes=axes).points
     assert points.Point.from_json(found[0].to_json()) == found[0]
-    report.write(found, tmp_path)
+    report.write(found, tmp_path, ["plane", "line-mild"], ["noise", "pretrained", "gate"])
     text = (tmp_path / "README.md").read_text()
     assert "## line-mild" in text and "| noise | 1 |" in text
-    matrix = report.interference(found)
-    assert matrix["noise"]["line-mild"]["left"] == pytest.approx(-1, abs=0.1)
+    assert "No method has been run on plane." in text and "Not run on line-mild: gate." in text
+    lost, kept = (one.scores["interference"]["left"] for one in found)
+    assert lost.value == pytest.approx(-0.97, abs=0.02)  # of a thousand draws a few hit it
+    assert kept.low < 0 < kept.high  # against the best model that forgets nothing: itself
     with pytest.raises(ValueError, match="points is empty"):
         report.write([], tmp_path)
 

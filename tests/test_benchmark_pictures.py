@@ -10,7 +10,7 @@ from scipy.special import rel_entr
 
 from unlearnlab import benchmark
 from unlearnlab.benchmark import __main__ as command
-from unlearnlab.benchmark import methods, prompts, report
+from unlearnlab.benchmark import methods, prompts
 from unlearnlab.benchmark.definition import Effort
 from unlearnlab.benchmark.families import AXES, EVERYWHERE
 from unlearnlab.benchmark.judged import Judged
@@ -133,11 +133,11 @@ def test_a_lora_made_elsewhere_is_scored_from_its_file(tmp_path, monkeypatch, ca
     monkeypatch.setattr("unlearnlab.benchmark.families.EVERYWHERE", ("forgotten",))
     out = tmp_path / "out"
     assert command.main([*where, "--task", "horse", "--folder", str(out)]) == 0
-    found = json.loads((out / "results.json").read_text())["points"][0]
-    assert found["method"] == "LoRA lora" and set(found["scores"]) == {"forgotten", "paraphrases"}
+    found = json.loads((out / "results.json").read_text())["summary"]["horse"]["LoRA lora"]
+    assert found["seeds"] == 1 and {"forgotten", "paraphrases"} < set(found)
+    assert 0 < found["forgotten"]["horse"]["low"] < found["forgotten"]["horse"]["high"] < 1
     text = (out / "README.md").read_text()
     assert "No method has been run on line-mild, line-severe" in text
-    assert report.read(out)[0].seed == 0
     for wrong, message in (
         (where, "--lora goes with --task"),
         ([*where, "--task", "plane"], "a LoRA is scored on tasks on prompts; 'plane' is none"),

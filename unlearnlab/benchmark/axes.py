@@ -1,8 +1,8 @@
 """What a student is judged by: each axis is a function, and adds numbers with their ideals.
 
 An ideal method scores what the certified optimum does. What becomes of it by further training is
-not known: there the retrained model is the one to compare with. Of a student that only draws, axes that
-need its predictions or its parameters are left out, and the result says so.
+not known: there the retrained model is the one to compare with. Of a student that only draws, axes
+that need its predictions or its parameters are left out, and the result says so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .judged import LEAST, Judged, Score, Scores
 
 RELEARNED = {"images": 5, "steps": 30, "batch": 16}
 ELSEWHERE = {"samples": 512, "steps": 100}
+SEEN = 0.01  # a rate that a ratio is taken of
 BESIDE = 64  # samples that a problem is stated with
 NEEDS = ("draws", "predictions", "parameters", "prompts")
 
@@ -67,9 +68,24 @@ def deviation(judged: Judged) -> Scores:
 
 
 def kept(judged: Judged) -> Scores:
-    """How often everything else is drawn: a row of the interference matrix."""
-    others = [name for name in judged.task.concepts if name not in judged.task.named]
-    return judged.rates(judged.draws, others)
+    """How often everything else is drawn."""
+    return judged.rates(judged.draws, judged.others)
+
+
+def interference(judged: Judged) -> Scores:
+    """By how much more often everything else is drawn than by the best model that forgets as much.
+
+    0.5 is half as often again. What that model draws in fewer than one of a hundred is left out: a
+    few draws would decide it.
+    """
+    rates, best = judged.rates(judged.draws, judged.others), judged.matched.rates
+    return {
+        name: Score(
+            one.value / best[name] - 1, one.low / best[name] - 1, one.high / best[name] - 1, 0.0
+        )
+        for name, one in rates.items()
+        if best[name] >= SEEN
+    }
 
 
 def rest(judged: Judged) -> Scores:
@@ -117,6 +133,7 @@ AXES: dict[str, Axis] = {
     "forgotten": Axis(forgotten),
     "deviation": Axis(deviation),
     "kept": Axis(kept),
+    "interference": Axis(interference),
     "rest": Axis(rest),
     "another sampler": Axis(another_sampler, "predictions"),
     "inverted latents": Axis(inverted_latents, "predictions"),

@@ -47,7 +47,7 @@ class Judged:
     Attributes:
         draws: of the student, by the sampler it is deployed with.
         left: (m,) what is left of each thing to go.
-        ideal: the best model for what is asked; best: for what this student leaves.
+        ideal: the best model for what is asked; matched: for what this student leaves.
     """
 
     def __init__(self, task: Task, student: Any):
@@ -75,16 +75,26 @@ class Judged:
         return self.task.optimum()
 
     @cached_property
+    def matched(self) -> Optimum:
+        """The best model that leaves as much as this student."""
+        return self.task.optimum([float(one) for one in self.left])
+
+    @cached_property
     def best(self) -> Estimate:
         """The least KL of a model that leaves as much, with the error of what is left."""
         values, errors = ([part(one) for one in self.left] for part in (float, _error))
-        found = self.task.optimum(values).nats
+        found = self.matched.nats
         ends = [
             self.task.optimum([v + sign * e for v, e in zip(values, errors, strict=True)]).nats
             for sign in (-1, 1)
         ]
         spread = abs(ends[0].value - ends[1].value) / 2
         return Estimate(found.value, (found.stderr**2 + spread**2) ** 0.5)
+
+    @property
+    def others(self) -> list[str]:
+        """Concepts that are to stay."""
+        return [name for name in self.task.concepts if name not in self.task.named]
 
     def rates(self, x: Tensor, names: Sequence[str], *, known: bool = True) -> Scores:
         """How often draws show each of some concepts, beside the best model's rate where known."""

@@ -274,7 +274,9 @@ def _network(modes: Modes, dim: int, without: tuple[str, ...], steps: int) -> Sc
 _TWO: dict[str, Any] = {"modes": PLANE, "forgotten_modes": ("east", "north")}
 TASKS = (
     MixtureTask("line-mild", "three modes on a line; half of the middle one may stay", 0.5),
-    MixtureTask("line-severe", "three modes on a line; a twentieth of one may stay", 0.05),
+    MixtureTask(
+        "line-severe", "three modes on a line; a twentieth of the middle one may stay", 0.05
+    ),
     *(
         MixtureTask(
             name,

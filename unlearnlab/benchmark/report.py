@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from .points import Point
 RESULTS, PAGE, PICTURE = "results.json", "README.md", "methods.png"
 ALT = "For each method and seed: what is left of what is asked, and nats over the optimum's."
 GOLD = "retrained"
-SEEN = 0.01  # a rate that a ratio is taken of
+MATRIX = "interference"  # the axis that has tables of its own
 APART = ("pretrained", "untouched", "noise")  # known answers that the picture does without
 MARKERS, COLOURS = "os^Dv<>", 6
 Rows = dict[tuple[str, str], list[Point]]  # by task and method
@@ -80,6 +79,7 @@ def _table(rows: dict[str, list[Point]]) -> list[str]:
             for scores in found.values()
             for axis, names in scores.items()
             for name in names
+            if axis != MATRIX
         )
     )
     ideals = {
@@ -132,35 +132,28 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def interference(points: Sequence[Point]) -> dict[str, dict[str, dict[str, float]]]:
-    """By method, by task: what each concept's rate is over the best model's, less one.
-
-    A rate of the best model below one in a hundred is left out: a few draws decide its ratio.
-    """
-    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for (task, method), own in grouped(points).items():
-        found[method][task] = {
-            name: mean.value / mean.ideal - 1
-            for name, mean in means(own).get("kept", {}).items()
-            if mean.ideal is not None and mean.ideal >= SEEN
-        }
-    return dict(found)
-
-
 def matrices(points: Sequence[Point]) -> str:
     """Interference as tables, one for each task: rows are methods, columns what was to stay."""
-    found, parts = interference(points), []
+    found = {kind: means(own).get(MATRIX, {}) for kind, own in grouped(points).items()}
+    parts: list[str] = []
     for task in dict.fromkeys(point.task for point in points):
-        rows = {method: own[task] for method, own in found.items() if own.get(task)}
+        rows = {method: row for (name, method), row in found.items() if name == task and row}
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         if columns:
             parts += [f"### {task}", "", _row(["method", *columns])]
             parts += [_row(["---"] * (len(columns) + 1))]
             for method, row in rows.items():
-                cells = [f"{100 * row[name]:+.0f} %" if name in row else "" for name in columns]
+                cells = [percent(row.get(name)) for name in columns]
                 parts.append(_row([method, *cells]))
             parts.append("")
     return "\n".join(parts)
+
+
+def percent(mean: Mean | None) -> str:
+    """A share more or less, with its interval."""
+    if mean is None:
+        return ""
+    return "{:+.0f} % ({:+.0f}, {:+.0f})".format(*(100 * part for part in mean[:3]))
 
 
 def missing(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
@@ -180,7 +173,11 @@ def summary(points: Sequence[Point]) -> dict[str, Any]:
     found: dict[str, Any] = defaultdict(dict)
     for (task, method), own in grouped(points).items():
         costs = {name: float(np.mean([one.cost[name] for one in own])) for name in own[0].cost}
-        found[task][method] = {**means(own), "cost": costs, "seeds": len(own)}
+        scores = {
+            axis: {name: mean._asdict() for name, mean in names.items()}
+            for axis, names in means(own).items()
+        }
+        found[task][method] = {**scores, "cost": costs, "seeds": len(own)}
     return dict(found)
 
 
@@ -253,12 +250,21 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
         tables(points),
         "## What happens to everything else",
         "",
-        "How much more or less often each thing is drawn than by the best model: +50 % is half as",
-        "often again. Deviations that the optimum has, too, are no collateral and do not count.",
+        "How much more or less often each thing is drawn than by the best model that forgets as",
+        "much: +50 % is half as often again.",
         "",
         matrices(points),
     ]
     return "\n".join(lines)
+
+
+def _order(point: Point, tasks: Sequence[str], methods: Sequence[str]) -> tuple[Any, ...]:
+    """Tasks and methods as they are listed; those of a user's own after them, by name."""
+    places = [
+        listed.index(name) if name in listed else len(listed)
+        for name, listed in ((point.task, tasks), (point.method, methods))
+    ]
+    return (*places, point.task, point.method, point.seed)
 
 
 def write(
@@ -277,30 +283,12 @@ def write(
     """
     if not points:
         raise ValueError("points is empty: there is nothing to report; run a method first")
-    data = {
-        "summary": summary(points),
-        "interference": interference(points),
-        "points": [asdict(point) for point in points],
-    }
+    points = sorted(points, key=lambda one: _order(one, tasks, methods))
     written = {
-        RESULTS: json.dumps(data, indent=1, ensure_ascii=False) + "\n",
+        RESULTS: json.dumps({"summary": summary(points)}, indent=1, ensure_ascii=False) + "\n",
         PAGE: page(points, tasks, methods),
     }
     figure(points, folder / PICTURE)
     for name, text in written.items():
         write_whole(folder / name, text.encode())
     return [folder / name for name in (*written, PICTURE)]
-
-
-def read(folder: Path) -> list[Point]:
-    """The points of a folder's results.json.
-
-    Raises:
-        ValueError: there are none, or they are damaged.
-    """
-    path = folder / RESULTS
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return [Point.from_json(json.dumps(row)) for row in rows]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no results ({error}): run the benchmark again") from None
