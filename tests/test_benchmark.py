@@ -1,6 +1,8 @@
 """The benchmark: what is known beforehand comes out, and what is stored is what was run."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -11,9 +13,11 @@ from extensions.halfway import RIGHT, towards_the_rest
 import unlearnlab as ul
 from unlearnlab import benchmark
 from unlearnlab.benchmark import cost, methods, points, report
-from unlearnlab.benchmark.definition import Effort, Optimum
+from unlearnlab.benchmark.definition import FULL, Effort, Optimum
 from unlearnlab.benchmark.mixtures import _axes
 
+ROOT = Path(__file__).parent.parent
+LISTED = (benchmark.names(), list(methods.known()))
 FAST = Effort(1024, 100, 8, 10, 20, 150)  # of which networks are hardly trained
 KNOWN = ("forgotten", "deviation", "kept", "rest")
 DRAWING = (*KNOWN, "another sampler", "inverted latents")
@@ -255,3 +259,21 @@ def test_a_method_and_a_task_of_ones_own_take_a_file():
     assert point.cost["rows"] > 60 * 128 and "towards_the_rest" in found.markdown()
     with pytest.raises(ValueError, match="a task 'plane' is there already"):
         benchmark.register(replace(RIGHT, name="plane"))
+
+
+def test_the_page_has_a_method_that_runs_and_numbers_that_are_stored():
+    """Its example, on a task that is cheap to judge; its tables, from the points beside them."""
+    text = (ROOT / "site" / "benchmark.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    short = code.replace('["line-severe"]', "[cheap]").replace(
+        "seeds=[0]", 'seeds=[0], axes=["kept"]'
+    )
+    assert short.count("cheap") == 1 and short.count("axes") == 1
+    space = {"cheap": replace(LINE, effort=FAST)}
+    exec(short, space)
+    assert space["found"].points[0].method == "mine"
+    folder = ROOT / "benchmarks" / "unlearning"
+    stored = points.everything(folder, FULL)
+    shown = report.page(report.ordered(stored, *LISTED), *LISTED)
+    assert (folder / "README.md").read_text() == shown
+    assert stored

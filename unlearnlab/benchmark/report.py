@@ -194,7 +194,7 @@ def figure(points: Sequence[Point], path: Path) -> None:
     methods = [name for name in dict.fromkeys(name for _, name in rows) if name not in APART]
     with plot.style():
         made, axes = plt.subplots(
-            1, len(tasks), figsize=(4 * len(tasks), 4.5), sharey=True, squeeze=False
+            1, len(tasks), figsize=(4 * len(tasks) + 2.5, 4.8), sharey=True, squeeze=False
         )
         for ax, task in zip(axes[0], tasks, strict=True):
             for k, method in enumerate(methods):
@@ -210,7 +210,7 @@ def figure(points: Sequence[Point], path: Path) -> None:
             for ax in axes[0]
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
-        made.legend(named.values(), named, loc="outside lower center", ncols=4)
+        made.legend(named.values(), named, loc="outside right upper")
         file = io.BytesIO()
         made.savefig(file, format="png", metadata={"Software": None})
         plt.close(made)
@@ -258,13 +258,17 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
     return "\n".join(lines)
 
 
-def _order(point: Point, tasks: Sequence[str], methods: Sequence[str]) -> tuple[Any, ...]:
+def ordered(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> list[Point]:
     """Tasks and methods as they are listed; those of a user's own after them, by name."""
-    places = [
-        listed.index(name) if name in listed else len(listed)
-        for name, listed in ((point.task, tasks), (point.method, methods))
-    ]
-    return (*places, point.task, point.method, point.seed)
+
+    def place(point: Point) -> tuple[Any, ...]:
+        places = [
+            listed.index(name) if name in listed else len(listed)
+            for name, listed in ((point.task, tasks), (point.method, methods))
+        ]
+        return (*places, point.task, point.method, point.seed)
+
+    return sorted(points, key=place)
 
 
 def write(
@@ -283,7 +287,7 @@ def write(
     """
     if not points:
         raise ValueError("points is empty: there is nothing to report; run a method first")
-    points = sorted(points, key=lambda one: _order(one, tasks, methods))
+    points = ordered(points, tasks, methods)
     written = {
         RESULTS: json.dumps({"summary": summary(points)}, indent=1, ensure_ascii=False) + "\n",
         PAGE: page(points, tasks, methods),
