@@ -1,5 +1,6 @@
 """The benchmark: what is known beforehand comes out, and what is stored is what was run."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -277,3 +278,21 @@ def test_the_page_has_a_method_that_runs_and_numbers_that_are_stored():
     shown = report.page(report.ordered(stored, *LISTED), *LISTED)
     assert (folder / "README.md").read_text() == shown
     assert stored
+
+
+def test_a_process_that_dies_is_said_and_what_is_done_stays(tmp_path):
+    marker = tmp_path / "gone"
+    marker.touch()
+
+    def method(task):
+        if task.seed == 1 and marker.exists():
+            marker.unlink()
+            os._exit(1)
+        return task.retain
+
+    how = {"tasks": ["line-mild"], "axes": ["deviation"], "folder": tmp_path}
+    benchmark.run({"mine": method}, seeds=[0], **how)
+    with pytest.raises(RuntimeError, match=r"a worker process died .* run again to go on"):
+        benchmark.run({"mine": method}, seeds=[0, 1], jobs=2, **how)
+    assert len(list((tmp_path / "points").glob("*.json"))) == 1
+    assert len(benchmark.run({"mine": method}, seeds=[0, 1], **how).points) == 2

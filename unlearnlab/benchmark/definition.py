@@ -17,7 +17,7 @@ from ..estimate import Estimate
 class Effort(NamedTuple):
     """How much judging a student spends.
 
-    Attributes:
+    Args:
         draws: of a mixture's student, for rates and likelihoods.
         pool: of an image model, for rates, and of the retained one, on which optima are counted.
         chains: of a KL along paths; chain_steps: of each.

@@ -56,7 +56,7 @@ def run(
     Args:
         method: a function from a `Task` to a student or a `Run`; the name of one of the package's,
             such as "gate" or "gate, tuned"; or several, as a list of names or {name: function}.
-        tasks: names or `Task`s; by default all.
+        tasks: names, or tasks themselves; by default all.
         seeds: each is a run of its own.
         axes: names of `AXES`; by default all that a task has.
         effort: what judging spends; `QUICK` for a first look.
