@@ -57,23 +57,20 @@ def test_there_are_as_many_tasks_as_promised_and_each_says_what_it_asks():
 
 
 def test_known_answers_on_digits():
-    """A class of digits: the optimum by rejection, real digits without it, noise, and a blur."""
-    found = {
-        name: benchmark.run(name, [DIGIT], seeds=[0], axes=["forgotten", "deviation", "rest"])
+    """A class of digits: the optimum by rejection, and a blur that its rate does not give away."""
+    best, blurred = (
+        benchmark.run(name, [DIGIT], seeds=[0], axes=["forgotten", "deviation", "rest"])
         .points[0]
         .scores
-        for name in ("optimum", "noise", "blurred")
-    }
-    asked = found["optimum"]["forgotten"]["4"].ideal
-    assert asked == pytest.approx(max(0.05 * DIGIT.counted[:, 4].mean(), 0.5 / 96))
-    for name in ("optimum", "blurred"):
-        assert found[name]["forgotten"]["4"].value < 0.06, name
-    best = found["optimum"]["deviation"]["nats"]
-    assert best.low <= best.ideal <= best.high and best.high - best.low < 0.2
-    assert "deviation" not in found["noise"] or not found["noise"]["deviation"]
-    distance = {name: one["rest"]["distance"] for name, one in found.items() if one["rest"]}
-    assert distance["blurred"].low > distance["optimum"].high
-    assert distance["noise"].low > distance["optimum"].high
+        for name in ("optimum", "blurred")
+    )
+    asked = max(0.05 * DIGIT.counted[:, 4].mean(), 0.5 / 96)  # of half a picture at least
+    assert best["forgotten"]["4"].ideal == pytest.approx(asked)
+    assert best["forgotten"]["4"].value < 0.06 and blurred["forgotten"]["4"].value < 0.06
+    nats = best["deviation"]["nats"]
+    assert nats.low <= nats.ideal <= nats.high and nats.high - nats.low < 0.2
+    assert blurred["deviation"] == {}  # of mere draws no KL is known
+    assert blurred["rest"]["distance"].low > best["rest"]["distance"].high
 
 
 def test_planted_images_are_told_from_other_digits():
@@ -120,7 +117,7 @@ def test_made_up_words_are_learned_and_leave_the_pipeline_as_it_was():
 
 
 def test_a_searched_prompt_never_names_what_is_to_go():
-    task = replace(HORSE, effort=FEW._replace(tuning=20))
+    task = replace(HORSE, effort=FEW._replace(tuning=8))
     text = prompts.searched(Judged(task, task.student()))
     assert text.startswith("a ") and "horse" not in text
 
