@@ -1,6 +1,6 @@
 # make lab        JupyterLab on the first tutorial      make experiments  recompute stored results
 # make test       lint, types, tests, notebooks         make figures      redraw figures/ from them
-# make bench      the benchmark table                   make notebooks    run the tutorials again
+# make bench      the benchmark tables                  make notebooks    run the tutorials again
 # make course     students' notebooks from tutorials/solutions/
 # make slides     build/slides/session.html, for the session of 90 minutes
 # make dist       sdist and wheel, the wheel tried in a fresh environment
@@ -67,6 +67,7 @@ figures: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m unlearnlab.benchmark --quick --folder build/benchmark
 
 course: $(VENV)/ready
 	$(BIN)/python -m tools.course

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 import unlearnlab as ul
+from unlearnlab.benchmark.cost import Held, place
 from unlearnlab.diffusion import quadrature, sampling
 from unlearnlab.training.draws import Draws
 from unlearnlab.training.loop import Loop
@@ -137,54 +137,6 @@ def one_round(loop: Loop) -> None:
         raise RuntimeError(trouble)
 
 
-class _Kept:
-    """A tensor that a graph holds."""
-
-    def __init__(self, tensor: Tensor):
-        self.tensor = tensor
-
-
-class Held:
-    """The most bytes that autograd kept at once, each storage counted once.
-
-    Args:
-        apart: tensors that are there in any case, such as weights: they are not counted.
-    """
-
-    def __init__(self, apart: Iterable[Tensor]):
-        self.apart = {_place(one) for one in apart}
-        self.users: dict[int, int] = {}
-        self.now = self.peak = 0
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda kept: kept.tensor)
-
-    def _keep(self, tensor: Tensor) -> _Kept:
-        kept, place = _Kept(tensor), _place(tensor)
-        if place not in self.apart:
-            size = tensor.untyped_storage().nbytes()
-            if not self.users.get(place):
-                self.now += size
-                self.peak = max(self.peak, self.now)
-            self.users[place] = self.users.get(place, 0) + 1
-            weakref.finalize(kept, self._drop, place, size)
-        return kept
-
-    def _drop(self, place: int, size: int) -> None:
-        self.users[place] -= 1
-        if not self.users[place]:
-            self.now -= size
-
-    def __enter__(self) -> Held:
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.hooks.__exit__(*error)
-
-
-def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # tensors on "meta" have no pointers
-
-
 def held(loop: Loop, step: Callable[[], None] | None = None) -> int:
     """Bytes that a step keeps for its gradients, and the record of its chain besides.
 
@@ -199,5 +151,5 @@ def held(loop: Loop, step: Callable[[], None] | None = None) -> int:
     draws = Draws(loop.settings.seeds, 0, part=2, like=loop.like)
     record = [one for passed in goal.chain(loop.student, draws) for one in passed[1:]]
     return counted.peak + sum(
-        {_place(one): one.untyped_storage().nbytes() for one in record}.values()
+        {place(one): one.untyped_storage().nbytes() for one in record}.values()
     )

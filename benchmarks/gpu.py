@@ -21,7 +21,8 @@ import unlearnlab as ul
 from benchmarks import floor
 from benchmarks.backpropagation import BATCH, METHODS, STEPS, held, one_round, rounds
 from benchmarks.published import NAMES, around, network
-from tools.provenance import ROOT, code_key, provenance, write_json
+from tools.provenance import ROOT, code_key, write_json
+from unlearnlab.provenance import provenance
 
 RESULT = ROOT / "benchmarks" / "results" / "gpu.json"
 SOURCES = (

@@ -15,7 +15,7 @@ import torch.utils.checkpoint
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.backpropagation import Held
+from unlearnlab.benchmark.cost import Held
 from unlearnlab.stable_diffusion.preflight import COPIES
 
 DTYPE = torch.bfloat16

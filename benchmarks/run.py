@@ -22,7 +22,8 @@ from benchmarks import (
     solvers,
     stable_diffusion,
 )
-from tools.provenance import EVERYTHING, ROOT, code_key, provenance, write_json
+from tools.provenance import EVERYTHING, ROOT, code_key, write_json
+from unlearnlab.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = ROOT / "benchmarks" / "README.md"

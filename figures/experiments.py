@@ -23,9 +23,9 @@ from tools.provenance import (
     NETWORKS,
     ROOT,
     code_key,
-    provenance,
     write_json,
 )
+from unlearnlab.provenance import provenance
 
 RESULTS = ROOT / "figures" / "results"
 GRID = ul.Grid(low=-8.0, high=8.0, cells=2001)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 import unlearnlab as ul
 from figures import gates
 from figures.digits import run_all
 from unlearnlab import baselines
+from unlearnlab.benchmark.cost import counted
 
 SEEDS = (0, 1, 2)
 KINDS = {
@@ -107,22 +105,6 @@ def trained(method: str, problem: Any, student: Any, seed: int) -> Any:
     raise ValueError(f"method {method!r} is unknown")
 
 
-@contextmanager
-def counted(*kinds: type) -> Iterator[dict[str, int]]:
-    """Rows that networks of these kinds see inside."""
-    found = {"rows": 0}
-
-    def hook(module: Any, given: Any) -> None:
-        if isinstance(module, kinds):
-            found["rows"] += len(given[0])
-
-    handle = register_module_forward_pre_hook(hook)
-    try:
-        yield found
-    finally:
-        handle.remove()
-
-
 def moved_elsewhere(task: str, student: Any, seed: int, n: int = 4096) -> float:
     """Total variation between the student's law and q where no q_i exceeds q, each made one.
 
@@ -151,7 +133,7 @@ def one_run(task: str, method: str, kind: str, level: float, seed: int) -> dict[
     asked = on_grid(task, kind, relative=level).thresholds
     problem = KINDS[kind](q.diffused(), [one.diffused() for one in forgotten], thresholds=asked)
     start = time.process_time()
-    with counted(ul.ScoreNetwork) as seen:
+    with counted("ScoreNetwork") as seen:
         run = trained(method, problem, student, seed)
     seconds = round(time.process_time() - start, 1)
     fresh = problem.evaluate(run.student, seed=7000 + seed)

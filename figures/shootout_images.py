@@ -17,13 +17,14 @@ from figures.digit_classes import FORGOTTEN, setting
 from figures.digits import run_all
 from figures.digits import tools as digit_tools
 from figures.scenes import STEPS, tools
-from figures.shootout import counted
 from unlearnlab import baselines, metrics
+from unlearnlab.benchmark.cost import counted
 from unlearnlab.diffusion.pool import _pools, tabulate
 
 SEEDS = (0, 1)
 GOOD = (24, 8)  # levels and noises of the ratios that judge
 JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
+NETWORKS = ("UNet2DModel", "UNet2DConditionModel")  # whose rows are counted
 DRAWN = 200  # pictures that a classifier names
 PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
 GATE = {"chains": 96, "chain_steps": 30, "primal_steps": 60, "steps": 900, "batch": 64}
@@ -138,7 +139,7 @@ def image_run(name: str, method: str, seed: int) -> Run:
     """A run, and what its student is worth."""
     task(name)  # not a method's time
     start = time.process_time()
-    with counted(*network_types()) as seen:
+    with counted(*NETWORKS) as seen:
         run = trained(name, method, seed)
     seconds = round(time.process_time() - start, 1)
     return {
@@ -155,7 +156,7 @@ def image_run(name: str, method: str, seed: int) -> Run:
 def chain_run(name: str, multipliers: list[float], seed: int) -> Run:
     """The gated chain itself, without a student: what is the gate's, and what the student's?"""
     start = time.process_time()
-    with counted(*network_types()) as seen:
+    with counted(*NETWORKS) as seen:
         gated = task(name).problem.gated(multipliers)
         found = worth(name, gated, seed, steps=PATH["steps"], particles=False)
     return {
@@ -192,13 +193,6 @@ def worth(name: str, model: Any, seed: int, **drawing: Any) -> Run:
         "rates": after,
         "rates before": before,
     }
-
-
-def network_types() -> tuple[type, ...]:
-    """What is counted: the networks of digits and of prompts."""
-    from diffusers import UNet2DConditionModel, UNet2DModel
-
-    return UNet2DModel, UNet2DConditionModel
 
 
 # Of a rare concept the ratio has a heavy tail, and no run knows its threshold: one shows it.

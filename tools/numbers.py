@@ -1,4 +1,7 @@
-"""Numbers in README.md and site/*.md that figures/manifest.json knows: `make figures` writes them.
+"""Numbers in README.md and site/*.md that results know: `make figures` writes them.
+
+They are those of figures/manifest.json, and, as of a picture called "benchmark", of the summary in
+benchmarks/unlearning/results.json.
 
 A number stands between two comments that Markdown does not show, with the picture, the keys and how
 it is written: <!--n shootout.png methods/gate/median .2f-->1.34<!--/n-->. "hundred" writes a share
@@ -14,7 +17,16 @@ from typing import Any
 
 from tools.provenance import ROOT
 
+MANIFEST = ROOT / "figures" / "manifest.json"
+BENCHMARK = ROOT / "benchmarks" / "unlearning" / "results.json"
 MARKED = re.compile(r"(<!--n (\S+) (.+?) (\S+?)-->)(.*?)(<!--/n-->)", re.DOTALL)
+
+
+def known() -> dict[str, Any]:
+    """The manifest of figures, and the benchmark beside it."""
+    found: dict[str, Any] = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    summary = json.loads(BENCHMARK.read_text(encoding="utf-8"))["summary"]
+    return found | {"benchmark": {"numbers": summary}}
 
 
 def pages() -> list[Path]:
@@ -51,7 +63,7 @@ def filled(text: str, manifest: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the numbers into all pages."""
-    manifest = json.loads((ROOT / "figures" / "manifest.json").read_text(encoding="utf-8"))
+    manifest = known()
     for path in pages():
         text = path.read_text(encoding="utf-8")
         if (now := filled(text, manifest)) != text:

@@ -50,7 +50,7 @@ _HOME = {
     "verify": "verify",
 }
 _MODULES = (
-    *("baselines", "data_unlearning", "digits", "images", "metrics"),
+    *("baselines", "benchmark", "data_unlearning", "digits", "images", "metrics"),
     *("plot", "stable_diffusion", "teaching", "widgets"),
 )
 
@@ -59,6 +59,7 @@ __all__ = [*sorted(_HOME), *_MODULES]
 if TYPE_CHECKING:
     from . import (
         baselines,
+        benchmark,
         data_unlearning,
         digits,
         images,

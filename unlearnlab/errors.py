@@ -38,6 +38,10 @@ class SupportError(ValueError):
     """A density is zero where the problem needs it to be positive."""
 
 
+class NotFiniteError(ValueError):
+    """A model has spoilt its own numbers: its predictions are NaN or too large."""
+
+
 @singledispatch
 def numbers(value: Any) -> Array:
     """`value` as float64; rungs register their own kinds, such as tensors on a device."""

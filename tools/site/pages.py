@@ -26,6 +26,8 @@ BY_THEMSELVES = (
     "figures/*.md",
     "figures/*.png",
     "benchmarks/README.md",
+    "benchmarks/unlearning/README.md",
+    "benchmarks/unlearning/*.png",
     "unlearnlab/digits/README.md",
     "unlearnlab/stable_diffusion/README.md",
     "CHANGELOG.md",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
+from ..errors import NotFiniteError
 from ..estimate import Estimate
 from .precision import widest
 from .schedule import whole
@@ -80,10 +81,14 @@ def _groups(models: Sequence[DiffusionModel | Gaussian]) -> list[list[int]]:
 
 
 def require_finite(name: str, values: Tensor, *models: DiffusionModel | Gaussian) -> None:
-    """Refuse numbers that a noise prediction has spoilt."""
+    """Refuse numbers that a noise prediction has spoilt.
+
+    Raises:
+        NotFiniteError: a ValueError that says how many.
+    """
     bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(1).sum())
     if bad:
-        raise ValueError(
+        raise NotFiniteError(
             f"{name}: not finite for {bad} of {len(values)} samples; a noise prediction of "
             f"{' or '.join(map(repr, models))} is NaN or too large"
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from ..diffusion import sampling
 from ..diffusion.model import DiffusionModel
 from ..diffusion.schedule import Schedule
 
@@ -34,14 +35,14 @@ class Linear(nn.Module):
 
 
 class ScoreNetwork(DiffusionModel, nn.Module):
-    """ε̂ of a residual MLP with a learned embedding of the log-SNR, for 1 to 8 dimensions.
+    """ε̂ of a residual MLP with a learned embedding of the log-SNR, for 1 to 16 dimensions.
 
     With v = α²s² + σ² for data of mean μ and spread s, ε̂ = σ(x_t − αμ)/v, exact for a Gaussian,
     plus c·F((x_t − αμ)/√v, γ): the network F corrects it. c = αs/√v·σ/√(σ² + κ²α²s²) falls with σ,
     because ε̂ = −σ·score does where the density is smooth.
 
     Args:
-        dim: dimension of the samples, 1 to 8.
+        dim: dimension of the samples, 1 to 16.
         schedule: by default DDPM's.
         width, blocks: of the MLP.
         members: networks trained side by side, on rows (K·B, dim); see `stack`.
@@ -67,9 +68,10 @@ class ScoreNetwork(DiffusionModel, nn.Module):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
-        if not isinstance(dim, int) or not 1 <= dim <= 8:
+        if not isinstance(dim, int) or not 1 <= dim <= sampling.LARGEST_FLOW:
             raise ValueError(
-                f"dim must be a whole number between 1 and 8; got {dim!r} (wrap a larger network)"
+                f"dim must be a whole number between 1 and {sampling.LARGEST_FLOW}; got {dim!r} "
+                "(wrap a larger network)"
             )
         nn.Module.__init__(self)
         DiffusionModel.__init__(self, (dim,), schedule or Schedule(), torch.float32, device)

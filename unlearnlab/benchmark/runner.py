@@ -1,0 +1,167 @@
+"""Methods on tasks: points in parallel, each stored when it is done, so that a run goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from ..curves import BrokenProcessPool
+from ..files import expanded, held, require_writable, write_whole
+from .definition import Effort, Task
+from .points import Point, compute, key_of, place, stored
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run leaves.
+
+    Attributes:
+        points: in the order of tasks, methods and seeds.
+    """
+
+    points: list[Point]
+
+    def markdown(self) -> str:
+        """A table for each task, means over seeds beside what an ideal method scores."""
+        from .report import tables
+
+        return tables(self.points)
+
+    def __repr__(self) -> str:
+        return f"Results({len(self.points)} points)"
+
+
+def run(
+    method: Any,
+    tasks: Any = None,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    axes: Sequence[str] | None = None,
+    effort: Effort | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> Results:
+    """Score a method, or several, on tasks whose optimum is known.
+
+    Args:
+        method: a function from a `Task` to a student or a `Run`; the name of one of the package's,
+            such as "gate" or "gate, tuned"; or several, as a list of names or {name: function}.
+        tasks: names, or tasks themselves; by default all.
+        seeds: each is a run of its own.
+        axes: names of `AXES`; by default all that a task has.
+        effort: what judging spends; `QUICK` for a first look.
+        folder: where points are stored, one by one; those that are there already are read, as long
+            as task, method and axes are the same. On a cluster, one that its workers see.
+        jobs: points at a time; None leaves it to the joblib backend that is in force, such as
+            `joblib.parallel_config("dask")`, and without one computes them in turn.
+        progress: print a line for each point.
+
+    Raises:
+        ValueError, TypeError: unknown names; a method that returns no student.
+        RuntimeError: a worker process died, or another run holds the folder; what is stored stays.
+
+    Example:
+        >>> from unlearnlab import benchmark
+        >>> def mine(task):
+        ...     return task.retain  # forgets nothing
+        >>> found = benchmark.run(mine, ["line-severe"], seeds=[0], axes=["deviation"])
+        >>> found.points[0].scores["deviation"]["nats"].value
+        0.0
+    """
+    methods, chosen = _methods(method), _tasks(tasks)
+    where = None if folder is None else Path(expanded("folder", folder)).absolute()
+    if where is not None:
+        require_writable("folder", where)
+    triples = list(product(seeds, chosen, methods.items()))
+    jobs_of = [
+        delayed(_one)(task.at(seed, effort), name, make, _axes(task, axes), where, progress)
+        for seed, task, (name, make) in triples
+    ]
+    with held(where):
+        try:
+            points = Parallel(n_jobs=jobs)(jobs_of)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died (killed, or out of memory); what is done is stored where a "
+                "folder was given: run again to go on, with fewer jobs"
+            ) from error
+        if where is not None:
+            for point in points:  # of workers that do not see the folder
+                path = place(where, point.task, point.method, point.seed, point.key)
+                if stored(path) is None:
+                    write_whole(path, point.to_json().encode())
+    order = {(task.name, name): k for k, (task, name) in enumerate(product(chosen, methods))}
+    points.sort(key=lambda point: (order[point.task, point.method], point.seed))
+    return Results(points)
+
+
+def _one(
+    task: Task,
+    name: str,
+    method: Callable[[Task], Any],
+    axes: Sequence[str],
+    folder: Path | None,
+    progress: bool,
+) -> Point:
+    """A point, read or computed and stored."""
+    key = key_of(task, method, axes)
+    path = None if folder is None else place(folder, task.name, name, task.seed, key)
+    point = None if path is None else stored(path)
+    if point is None:
+        point = compute(task, name, method, axes, key)
+        if path is not None:
+            write_whole(path, point.to_json().encode())
+        if progress:
+            seconds = point.cost["seconds"]
+            line = (
+                f"{task.name}, {name}, seed {task.seed}: {point.status or 'done'}, {seconds:.0f} s"
+            )
+            print(line, file=sys.stderr, flush=True)
+    return point
+
+
+def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
+    """Functions by name."""
+    from .methods import named
+
+    if isinstance(method, Mapping):
+        found = dict(method)
+    elif callable(method):
+        found = {getattr(method, "__name__", type(method).__name__): method}
+    else:
+        found = named([method] if isinstance(method, str) else list(method))
+    for name, one in found.items():
+        if not callable(one):
+            raise TypeError(f"method {name!r} must be a function of a task; got {one!r}")
+    return found
+
+
+def _tasks(given: Any) -> list[Task]:
+    from .families import names, task
+
+    if given is None:
+        given = names()
+    asked = [given] if isinstance(given, str | Task) else list(given)
+    return [one if isinstance(one, Task) else task(one) for one in asked]
+
+
+def _axes(task: Task, asked: Sequence[str] | None) -> list[str]:
+    from .families import EVERYWHERE
+
+    own = (*EVERYWHERE, *task.axes)
+    if asked is None:
+        return list(own)
+    for name in asked:
+        if name not in own:
+            raise ValueError(f"axes of {task.name} are {', '.join(own)}; got {name!r}")
+    return list(asked)
