@@ -59,7 +59,7 @@ def guidance(judged: Judged) -> Scores:
 
 
 class Conditioned(DiffusionModel):
-    """A student's UNet at states of the text encoder that belong to no text."""
+    """A student's network at states of the text encoder that belong to no text."""
 
     def __init__(self, student: Any, states: Tensor):
         super().__init__(student.shape, student.schedule, student.dtype, student.device)
@@ -69,7 +69,8 @@ class Conditioned(DiffusionModel):
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """ε̂ at these states."""
         states = self.states.expand(len(x_t), *self.states.shape[-2:])
-        out = self.student.unet(x_t, t, encoder_hidden_states=states).sample
+        family = self.student.source.family
+        out = family.predict(self.student.net, x_t, t, {"states": states})
         return predictions.noise(self.student.source.prediction, out, x_t, t, self.schedule)
 
 
@@ -82,7 +83,10 @@ def inverted_text(judged: Judged, vectors: int) -> Conditioned:
     task, student, source = judged.task, judged.student, judged.student.source
     encoder = source.pipeline.text_encoder
     table = encoder.get_input_embeddings()
-    tokens = source._tokens("a " + " ".join([task.subject] * vectors))
+    made_up = "a " + " ".join([task.subject] * vectors)
+    tokenizer = source.pipeline.tokenizer
+    padded = {"padding": "max_length", "max_length": tokenizer.model_max_length}
+    tokens = tokenizer(made_up, return_tensors="pt", **padded).input_ids
     words = table.weight[tokens[0, 2]].detach().clone().repeat(vectors, 1).requires_grad_()
     pictures, generator = task.forgotten(SHOWN), torch.Generator().manual_seed(task.seed)
 
