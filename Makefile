@@ -98,5 +98,9 @@ grade: $(VENV)/ready
 dist: $(VENV)/ready
 	$(BIN)/python -m tools.release
 
+# Everything that needs a CUDA device, in under ten minutes; it may be cut off.
+gpu: $(VENV)/ready
+	$(BIN)/python -m tools.gpu
+
 clean:
 	rm -rf $(VENV) .lab-* .pytest_cache .ruff_cache .mypy_cache

@@ -173,8 +173,9 @@ def table() -> str:
     ]
     if on_gpu["provenance"]:
         lines += [made("gpu", on_gpu["provenance"]), ""]
-    if tests := stored("device"):
-        lines += [f"`{tests['command']}` there: {tests['printed'][-1]}.", ""]
+    for name, part in stored("device").get("parts", {}).items():
+        said = part["printed"][-1] if part["printed"] else "nothing was printed"
+        lines += [f"`python -m tools.gpu`, {name}, there: {said} ({part['ended']}).", ""]
     return "\n".join(lines)
 
 

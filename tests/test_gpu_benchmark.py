@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import backpropagation, floor, gpu, needs, published, run, stable_diffusion
 from benchmarks.backpropagation import METHODS
+from tools import gpu as script
 from unlearnlab.stable_diffusion import tiny
 from unlearnlab.stable_diffusion.prompt import Prompt
 from unlearnlab.training.draws import Draws
@@ -200,6 +201,27 @@ def test_without_cuda_it_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="needs a CUDA device"):
         gpu.main()
+
+
+def test_the_script_keeps_every_part_as_it_ends(tmp_path, monkeypatch):
+    parts = {
+        "done": (60, ["-c", "print('one'); print('two')"]),
+        "failed": (60, ["-c", "raise SystemExit(3)"]),
+        "slow": (2, ["-u", "-c", "import time; print('begun'); time.sleep(60)"]),
+        "told": (60, ["-c", "import sys; print(sys.argv[1])", "{out}"]),
+    }
+    monkeypatch.setattr(script, "PARTS", parts)
+    monkeypatch.setattr(script, "RESULT", tmp_path / "device.json")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    script.main()
+    found = json.loads(script.RESULT.read_text())["parts"]
+    assert list(found) == list(parts)
+    assert found["done"]["ended"] == "exit code 0" and found["done"]["printed"] == ["one", "two"]
+    assert found["failed"]["ended"] == "exit code 3"
+    assert found["slow"]["ended"] == "cut off after 2 s" and found["slow"]["printed"] == ["begun"]
+    assert found["told"]["printed"][0].endswith("run")
+    assert sum(limit for limit, _ in script.PARTS.values()) < 600
 
 
 def test_the_page_shows_what_is_stored():

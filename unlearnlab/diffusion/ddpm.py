@@ -16,7 +16,7 @@ from . import ddpm_folder
 from .model import DiffusionModel, Effort
 from .quadrature import require_finite
 from .reading import Limit, Reading
-from .schedule import Schedule
+from .schedule import FLOW, Schedule
 
 PIXELS, FEWEST = 1 << 16, 8  # numbers in one call of the network, and images at least
 TOLERANCE = 1e-3  # of the range of images
@@ -131,7 +131,8 @@ class DDPM(DiffusionModel, nn.Module):
         says = told.get("null_class") if null_class is None else null_class
         try:
             schedule = Schedule.from_scheduler(scheduler, spacing=told.get("timestep_spacing"))
-            reading = Reading(config.get("prediction_type", "epsilon"), Limit.of(config), config)
+            usual = "velocity" if config["_class_name"] == FLOW else "epsilon"
+            reading = Reading(config.get("prediction_type", usual), Limit.of(config), config)
             model = cls(unet.to(device), schedule, label, null_class=says, reading=reading)
             model.try_out()
         except Exception as error:  # what the libraries take and cannot compute with
@@ -186,7 +187,8 @@ class DDPM(DiffusionModel, nn.Module):
             label = self.classes if self.label is None else self.label
             labels = torch.full((len(x_t),), label, device=x_t.device)
         known = None if labels is None else labels.to(x_t.device)
-        told = self.unet(x_t, t, class_labels=known).sample
+        x, times = self.reading.shown(x_t, t, self.schedule)
+        told = self.unet(x, times, class_labels=known).sample
         return self.reading.noise(told, x_t, t, self.schedule)
 
     def require_samples(self, name: str, x: Any, *, drawn: bool = False) -> None:

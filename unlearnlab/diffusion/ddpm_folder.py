@@ -12,13 +12,16 @@ import torch
 
 from ..files import staged, student_in, write_whole
 from .reading import Reading
-from .schedule import Schedule
+from .schedule import FLOW, Schedule
 from .weights import OFFLINE, reading, variant_of, whole_network
 
 STATED = "unlearnlab.json"  # what diffusers has no field for
 SINGLE = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 STUDENT = "student"  # what a run's folder calls its student's
-GIVE = "give a model trained to predict noise on a variance-preserving schedule (DDPM, DDIM)"
+GIVE = (
+    "give a model trained to predict noise on a variance-preserving schedule (DDPM, DDIM), or a "
+    f"flow with {FLOW}"
+)
 # Schedulers whose networks take no noise at α_t² + σ_t² = 1, by what their names hold.
 OTHER_KINDS = {
     "FlowMatch": "flow matching",
@@ -112,7 +115,8 @@ def read_scheduler(folder: Path) -> Any:
     config = config_of(folder, "scheduler_config.json")
     name = str(config.get("_class_name", "DDPMScheduler"))
     where = f"{folder / 'scheduler_config.json'} is of {name}"
-    require_scheduler(name, where)
+    if name != FLOW:
+        require_scheduler(name, where)
     made: Any = getattr(diffusers, name, None)
     if not hasattr(made, "from_config"):
         raise ValueError(f"{where}: unknown to diffusers; {GIVE}")
@@ -120,6 +124,8 @@ def read_scheduler(folder: Path) -> Any:
     with warnings.catch_warnings(), reading(str(folder / "scheduler_config.json")):
         warnings.simplefilter("ignore")
         scheduler = made.from_config(config)
+    if name == FLOW:
+        return scheduler
     if getattr(scheduler, "betas", None) is None or "beta_schedule" not in scheduler.config:
         raise ValueError(f"{where}, which has no betas; {GIVE}")
     variance = str(scheduler.config.get("variance_type"))
@@ -205,6 +211,13 @@ def scheduler_for(schedule: Schedule, reading: Reading) -> Any:
         own: Any = getattr(diffusers, name).from_config(reading.scheduler)
         if Schedule.from_scheduler(own) == schedule:
             return own
+    if reading.kind == "velocity":
+        flow = diffusers.FlowMatchEulerDiscreteScheduler(len(schedule) + 1)
+        if Schedule.from_scheduler(flow, spacing=schedule.spacing) != schedule:
+            raise ValueError(
+                f"diffusers has no scheduler of the flow {schedule!r}: it is not saved"
+            )
+        return flow
     limit = reading.limit
     options: dict[str, Any] = {
         "trained_betas": schedule.betas.tolist(),
@@ -232,7 +245,7 @@ def write(
     more: dict[str, Any] = {}
     if null_class is not None:
         more["null_class"] = null_class
-    if schedule.spacing == "log_snr":
+    if schedule.spacing == "log_snr" or reading.kind == "velocity":
         more["timestep_spacing"] = schedule.spacing
     with staged(folder) as made:
         pipeline.save_pretrained(made, safe_serialization=True)

@@ -12,6 +12,7 @@ from .schedule import Schedule
 
 KINDS = ("noise", "v", "velocity", "sample")
 OF_DIFFUSERS = {"epsilon": "noise", "v_prediction": "v", "sample": "sample"}  # prediction_type
+CLOCK = 1000  # times s is the timestep of diffusers' networks of flows
 
 
 def require_kind(kind: str) -> str:

@@ -64,7 +64,8 @@ class Reading:
     """How a network and its folder are to be read.
 
     Attributes:
-        prediction: what the network predicts: "epsilon" (noise), "v_prediction" or "sample".
+        prediction: what the network predicts: "epsilon" (noise), "v_prediction", "sample", or
+            "velocity", which no scheduler of diffusers says, but the flow's is of.
         limit: of the samplers.
         scheduler: the folder's own class and config, to be saved as they are.
     """
@@ -74,17 +75,26 @@ class Reading:
     scheduler: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = predictions.OF_DIFFUSERS
+        known = [*predictions.OF_DIFFUSERS, "velocity"]
         if self.prediction not in known:
             raise ValueError(
                 f"prediction must be one of {', '.join(known)}; got {self.prediction!r}: no "
                 "noise can be read off it"
             )
 
+    def shown(self, x_t: Tensor, t: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+        """What the network is called with: points and timesteps."""
+        x, times = predictions.shown(self.kind, x_t, t, schedule)
+        return x, predictions.CLOCK * times if self.kind == "velocity" else times
+
+    @property
+    def kind(self) -> str:
+        """The prediction as `ul.wrap` calls it."""
+        return predictions.OF_DIFFUSERS.get(self.prediction, self.prediction)
+
     def noise(self, told: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
         """ε̂ from what the network told."""
-        kind = predictions.OF_DIFFUSERS[self.prediction]
-        return predictions.noise(kind, told, x_t, t, schedule)
+        return predictions.noise(self.kind, told, x_t, t, schedule)
 
 
 def limited(

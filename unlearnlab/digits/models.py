@@ -9,7 +9,7 @@ import torch
 from ..diffusion.ddpm import DDPM
 
 WEIGHTS = Path(__file__).parent / "weights"
-NAMES = ("conditional", "unconditional", "memorised")
+NAMES = ("conditional", "unconditional", "memorised", "flow")
 # Training images planted in the memorised model: place in `data()` → times it is repeated.
 PLANTED = {100: 20, 500: 60, 1000: 180}
 
@@ -21,7 +21,9 @@ def load_model(
 
     * "conditional": ten classes and a null class; `label` says which to draw, as `labelled` does.
     * "unconditional": digits of all classes.
-    * "memorised": the same, trained with three images repeated 20, 60 and 180 times (`PLANTED`).
+    * "flow": digits of all classes, as a rectified flow: its network predicts a velocity.
+    * "memorised": as "unconditional", trained with three images repeated 20, 60 and 180 times
+      (`PLANTED`).
 
     Raises:
         ValueError: an unknown name; a label of a model that has none.

@@ -4,6 +4,7 @@
 |---|---|
 | conditional | a DDPM of ten classes and a null class |
 | unconditional | a DDPM of all digits |
+| flow | the same as a rectified flow: its network predicts a velocity |
 | memorised | the same, with three training images repeated many times |
 | classifier | ten classes; its convolutions serve as descriptor |
 """
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from ..diffusion.ddpm import DDPM
+from ..diffusion.reading import Reading
 from ..diffusion.schedule import Schedule
 from ..files import write_whole
 from ..training.draws import Draws
@@ -87,7 +89,10 @@ def train_ddpm(
             weights[place] = times
     labels = name == "conditional"
     unet = network(labels=labels, seed=seed)
-    model = DDPM(unet, Schedule(), null_class=True if labels else None)
+    how: dict[str, Any] = {"null_class": True if labels else None}
+    if name == "flow":
+        how["reading"] = Reading("velocity")
+    model = DDPM(unet, Schedule.flow() if name == "flow" else Schedule(), **how)
     unconstrained(
         model,
         LabelledDenoising(model, BATCH, digits, weights),
