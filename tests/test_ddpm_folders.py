@@ -72,6 +72,36 @@ def test_a_schedule_made_here_is_saved_whole(tmp_path, options, limit):
 # Classes
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flow_is_read_asked_and_written(tmp_path, shift):
+    """Its network is called with x_s and 1000 s, and tells the velocity."""
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+    network().save_pretrained(tmp_path / "a" / "unet")
+    scheduler.save_pretrained(tmp_path / "a" / "scheduler")
+    model = ul.DDPM.from_pretrained(tmp_path / "a")
+    assert model.schedule == ul.Schedule.flow(shift=shift, spacing="linspace")
+    x, t = torch.randn(5, *model.shape), torch.tensor([0, 10, 400, 700, 998])
+    alpha, sigma = model.schedule.at(t, x)
+    s = sigma / (alpha + sigma)
+    with torch.no_grad():
+        velocity = model.unet(x / (alpha + sigma), 1000 * s.flatten()).sample
+    # x_s − sû is the clean sample that it tells of, and ε̂ the noise that is left.
+    clean = x / (alpha + sigma) - s * velocity
+    near = (x - alpha * clean) / sigma
+    torch.testing.assert_close(model.noise_prediction(x, t), near, rtol=1e-3, atol=1e-3)
+    model.save(tmp_path / "b")
+    again = ul.DDPM.from_pretrained(tmp_path / "b")
+    assert again.schedule == model.schedule and again.reading.prediction == "velocity"
+    assert torch.equal(again.noise_prediction(x, t), model.noise_prediction(x, t))
+    made = ul.DDPM(network(), ul.Schedule.flow(40), reading=Reading("velocity"))
+    made.save(tmp_path / "c")
+    assert ul.DDPM.from_pretrained(tmp_path / "c").schedule == made.schedule
+    odd = ul.DDPM(network(), ul.Schedule(), reading=Reading("velocity"))
+    with pytest.raises(ValueError, match="diffusers has no scheduler of"):
+        odd.save(tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
 def test_what_the_last_class_means_is_said(tmp_path):
     folder = saved(tmp_path / "ten", num_class_embeds=10)
     with pytest.raises(ValueError, match=r"ten: null_class must say .* last .* 10 classes"):
@@ -162,7 +192,11 @@ def not_finite(path):
 NET, PLAN = "unet/config.json", "scheduler/scheduler_config.json"
 REFUSED = {
     "latent": (latent, "LDMPipeline, with vqvae .*latents.*TextToImage"),
-    "flow": (parts(diffusers.FlowMatchEulerDiscreteScheduler()), "flow matching.*give a model"),
+    "flow": (parts(diffusers.FlowMatchHeunDiscreteScheduler()), "flow matching.*give a model"),
+    "moving shift": (
+        parts(diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)),
+        "its shift depends on the size of the pictures",
+    ),
     "EDM": (parts(diffusers.EDMEulerScheduler()), "EDM.*give a model"),
     "consistency": (parts(diffusers.CMStochasticIterativeScheduler()), "a consistency model"),
     "LCM": (parts(diffusers.LCMScheduler()), "a consistency model"),

@@ -59,10 +59,11 @@ def test_conditional_model_draws_what_it_is_asked_for(classifier):
     assert float(torch.cat(right).float().mean()) >= 0.95
 
 
-def test_unconditional_model_is_near_the_held_out_digits(classifier, held_out):
+@pytest.mark.parametrize("name", ["unconditional", "flow"])
+def test_unconditional_models_are_near_the_held_out_digits(name, classifier, held_out):
     """Far nearer than images of another class alone, or noise."""
     descriptor = classifier.descriptor()
-    drawn = ul.digits.load_model("unconditional").sample(200, seed=0, steps=20)
+    drawn = ul.digits.load_model(name).sample(200, seed=0, steps=20)
 
     def distance(images):
         return float(metrics.kernel_distance(images, held_out.images, descriptor, subset=140))

@@ -33,7 +33,7 @@ class Method(NamedTuple):
         train: from a task and settings to a `Run` or a student.
         published: settings, where a task has no others.
         matters: the setting that is tuned; tries: its four values, "lr" as a factor.
-        needs: what it reads: "samples", "ratios" q_i/q, or single "images".
+        needs: what it reads: "samples", "ratios" q_i/q, "prompts" or single "images".
     """
 
     name: str
@@ -122,6 +122,23 @@ def towards(divergence: str) -> Callable[..., Any]:
     return train
 
 
+def ablation(task: Task, **how: Any) -> Any:
+    """The anchor in the place of everything that is drawn."""
+    return baselines.ablation(task.problem, task.student(), anchor=task.anchor, **how)
+
+
+def salun(task: Task, **how: Any) -> Any:
+    """Towards the anchor on what is to go, in the weights that it depends on."""
+    how["anchor"] = task.anchor
+    return on_samples(baselines.salun, "apart")(task, **how)
+
+
+def uce(task: Task, **how: Any) -> Any:
+    """Keys and values edited in closed form; what is trained by is not asked."""
+    known = {name: how[name] for name in ("scale", "ridge") if name in how}
+    return baselines.uce(task.problem, task.student(), anchor=task.anchor, **known)
+
+
 _LR: dict[str, Any] = {"matters": "lr", "tries": RATES, "needs": "ratios"}
 _FEW: dict[str, Any] = {"matters": "steps", "tries": (50, 100, 200, 400)}
 _SISS: dict[str, Any] = {"matters": "superfactor", "tries": (0.0, 1.0, 3.0, 10.0)}
@@ -144,6 +161,9 @@ _OWN = (
         {"steps": 100, "superfactor": 0.0, "importance": False},
         **_SISS,
     ),
+    Method("ablation", ablation, {"steps": 100}, **_FEW),
+    Method("SalUn", salun, {"steps": 100}, **_FEW),
+    Method("UCE", uce, {"scale": 1.0}, "scale", (0.3, 1.0, 10.0, 100.0), "prompts"),
     Method(
         "EraseDiff",
         on_samples(baselines.erasediff, "apart"),

@@ -59,6 +59,7 @@ class SceneTask(PictureTask):
         *("paraphrases", "prompts never trained", "other prompts", "guidance"),
         *("textual inversion, 1 vector", "textual inversion, 3 vectors", "a searched prompt"),
     )
+    offers: ClassVar[tuple[str, ...]] = ("samples", "ratios", "prompts")
     published: ClassVar[dict[str, dict[str, Any]]] = {
         "tilt": {"until": None, "steps": 300, "batch": 64, "lr": 2e-3, "pool": 512},
         "primal-dual": {
