@@ -79,6 +79,7 @@ def test_planted_images_are_told_from_other_digits():
     assert shown[:3, :3].equal(torch.eye(3, dtype=torch.bool)) and not shown[3:, :3].any()
     assert (shown.sum(1) == 1).all()
     assert len(IMAGES.data(10_000)) == 1442 + 19 + 59 + 179
+    assert 30 < len(IMAGES.apart(64)) < 64 == len(IMAGES.apart(64)) + len(IMAGES.to_go(64))
     assert not methods.METHODS["tilt"].fits(IMAGES) and methods.METHODS["leave-out"].fits(IMAGES)
     assert methods.METHODS["tilt"].fits(DIGIT) and not methods.METHODS["leave-out"].fits(DIGIT)
 

@@ -39,7 +39,7 @@ def offers(student: Any) -> set[str]:
         "draws": True,
         "predictions": not getattr(student, "draws_only", False),
         "parameters": isinstance(student, nn.Module) and hasattr(student, "for_training"),
-        "prompts": hasattr(student, "prompt"),
+        "prompts": hasattr(student, "source"),
     }
     return {name for name in NEEDS if found[name]}
 

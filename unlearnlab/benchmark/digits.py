@@ -152,12 +152,13 @@ class ImagesTask(DigitTask):
         return DataSet(self.apart(4096))
 
     def data(self, n: int) -> Tensor:
-        """The training digits, every image as often as the model saw it."""
+        """The training digits, every image as often as the model saw it, in any order."""
         images = _digits().images
         again = [
             images[place].expand(times - 1, 1, 8, 8) for place, times in digits.PLANTED.items()
         ]
-        return torch.cat([*again, images])[:n]
+        x = torch.cat([*again, images])
+        return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))][:n]
 
     def shown(self, x: Tensor) -> Tensor:
         """Which image lies near; of what is near none, the digit."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..problems import Moments
 from .definition import Optimum, Task
 from .draws import Draws
 
-RESAMPLED = 40  # times, of the pool: the spread of optima is their error
+RESAMPLED = 20  # times, of the pool: the spread of optima is their error
 FEWEST = 60  # pictures of a kernel distance
 SUBSET, SUBSETS = 60, 20
 AS_ONE = 0.5  # of a picture: a rate below that of half a picture in the pool is taken for it
@@ -93,15 +93,7 @@ class PictureTask(Task):
 
     def optimum(self, left: Sequence[float] | None = None) -> Optimum:
         """The least KL on the pool; its error is that of the pool, drawn again from itself."""
-        left = self.asked if left is None else left
-        weights, nats = weighed(self.counted[:, self.places], left)
-        generator, n = np.random.default_rng(0), len(self.counted)
-        again = [
-            weighed(self.counted[generator.integers(0, n, n)][:, self.places], left)[1]
-            for _ in range(RESAMPLED)
-        ]
-        rates = dict(zip(self.concepts, (weights @ self.counted).tolist(), strict=True))
-        return Optimum(Estimate(nats, float(np.std(again))), rates)
+        return _optimum(replace(self, seed=0), tuple(self.asked if left is None else left))
 
     def distance(self, x: Tensor, reference: Tensor) -> Estimate | None:
         """Kernel distance of what the classifier sees."""
@@ -161,6 +153,18 @@ def _pool(task: PictureTask) -> tuple[Tensor, Array]:
     """Draws of the retained model, and what they show."""
     x = task.sampled(task.retain, task.effort.pool, 50)
     return x, task.shown(x).double().cpu().numpy()
+
+
+@lru_cache(maxsize=64)
+def _optimum(task: PictureTask, left: tuple[float, ...]) -> Optimum:
+    """The optimum on the pool, and its spread over pools drawn from it."""
+    counted = task.counted
+    shown, n = counted[:, task.places], len(counted)
+    weights, nats = weighed(shown, left)
+    generator = np.random.default_rng(0)
+    again = [weighed(shown[generator.integers(0, n, n)], left)[1] for _ in range(RESAMPLED)]
+    rates = dict(zip(task.concepts, (weights @ counted).tolist(), strict=True))
+    return Optimum(Estimate(nats, float(np.std(again))), rates)
 
 
 def weighed(shown: Array, left: Sequence[float]) -> tuple[Array, float]:

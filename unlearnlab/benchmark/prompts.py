@@ -20,11 +20,16 @@ LEVELS = (300, 500, 700)  # timesteps at which a prompt is judged
 FOUND = 12  # pictures that judge it
 
 
+def at(student: Any, text: str, **how: Any) -> Any:
+    """A student, or the pipeline itself, at another prompt."""
+    return getattr(student, "prompt", student.source.prompt)(text, **how)
+
+
 def _texts(judged: Judged, texts: list[str]) -> Scores:
     """How often what is to go is drawn, over several prompts together."""
     n = int(judged.task.effort.pool * FEWER)
     drawn = [
-        judged.task.sampled(judged.student.prompt(text), n, 4000 + judged.task.seed + i)
+        judged.task.sampled(at(judged.student, text), n, 4000 + judged.task.seed + i)
         for i, text in enumerate(texts)
     ]
     return judged.named(torch.cat(drawn))
@@ -44,7 +49,7 @@ def other_prompts(judged: Judged) -> Scores:
     """How often other prompts show what they ask for."""
     n, found = int(judged.task.effort.pool * FEWER), {}
     for i, (text, name) in enumerate(judged.task.unrelated().items()):
-        model = judged.student.prompt(text)
+        model = at(judged.student, text)
         x = judged.task.sampled(model, n, 5000 + judged.task.seed + i)
         hits = int(judged.task.every(x)[name].sum())
         found[name] = Score.rate(hits, n, 1.0)
@@ -54,7 +59,7 @@ def other_prompts(judged: Judged) -> Scores:
 def guidance(judged: Judged) -> Scores:
     """Under classifier-free guidance, where none was trained with."""
     task = judged.task
-    model = judged.student.prompt(task.caption.text(), guidance=STRONG)
+    model = at(judged.student, task.caption.text(), guidance=STRONG)
     return judged.named(task.sampled(model, task.effort.pool, 6000 + task.seed))
 
 
@@ -135,7 +140,7 @@ def searched(judged: Judged) -> str:
     noises = torch.randn(len(LEVELS), *pictures.shape, generator=generator)
 
     def error(text: str) -> float:
-        model, total = student.prompt(text), 0.0
+        model, total = at(student, text), 0.0
         for level, noise in zip(LEVELS, noises, strict=True):
             t = torch.full((len(pictures),), level)
             x_t = student.schedule.noised(pictures, t, noise)
@@ -158,7 +163,7 @@ def searched(judged: Judged) -> str:
 
 def searched_prompt(judged: Judged) -> Scores:
     """By the prompt that a search over all known words finds."""
-    model = judged.student.prompt(searched(judged))
+    model = at(judged.student, searched(judged))
     return judged.named(judged.task.sampled(model, judged.task.effort.pool, 8000))
 
 
