@@ -105,7 +105,7 @@ def test_the_floor_is_what_a_step_asks_its_network_for(monkeypatch):
     graded = [call for call in calls.made if call.graded]
     assert len(graded) == loop.each and all(len(call.arguments[0]) == 2 for call in graded)
     # A chain of three steps in a round; in each of its steps q, where erasing starts, and q_1.
-    assert [len(call.arguments[0]) for call in drawn] == [2] * (3 + 3 * loop.each)
+    assert [len(call.arguments[0]) for call in drawn] == [2] * (3 + 2 * loop.each)
     calls.again()
     assert all(p.grad is not None for p in loop.parameters)
     assert any(not torch.equal(p, q) for p, q in zip(loop.parameters, before, strict=True))

@@ -103,7 +103,8 @@ class ESD(ReverseKLObjective):
             x_t = self.like.schedule.noised(self.x, t, self.noise(draws))
         else:
             x_t, t = self.points
-        null, start = predict(self.retain, x_t, t), predict(self.base, x_t, t)
+        null = predict(self.retain, x_t, t)
+        start = null if self.base is self.retain else predict(self.base, x_t, t)
         concepts = [predict(other, x_t, t) for other in self.forget]
         own = student(x_t, t)
         measured = [self.gap(own, other) for other in (null, *concepts)]

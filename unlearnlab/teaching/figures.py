@@ -158,13 +158,19 @@ def side_by_side(solutions: dict[str, Any], alt: str, marks: Any = ()) -> None:
     plot.show(axes[0], alt=alt)
 
 
-def digit_rows(rows: dict[str, Any], label: str, alt: str) -> None:
+def digit_rows(
+    rows: dict[str, Any],
+    label: str,
+    alt: str,
+    below: str = "16 draws; the same noise in each row",
+) -> None:
     """Show sixteen digits of each row, from black to white.
 
     Args:
         rows: name to (n, 1, 8, 8) images in [−1, 1], n at least 16.
         label: what the names are.
         alt: what the picture shows, for those who do not see it.
+        below: the axis's name.
     """
     import matplotlib.pyplot as plt
 
@@ -176,7 +182,7 @@ def digit_rows(rows: dict[str, Any], label: str, alt: str) -> None:
     ax.imshow(images, cmap="gray", vmin=-1, vmax=1)
     ax.set_yticks(np.arange(len(rows)) * 10 + 4.5, list(rows))
     ax.set_xticks([])
-    ax.set(xlabel="16 draws; the same noise in each row", ylabel=label)
+    ax.set(xlabel=below, ylabel=label)
     plot.show(ax, alt=alt)
 
 
