@@ -102,6 +102,9 @@ def test_optima_are_certified_and_sixteen_dimensions_have_those_of_the_plane():
     flat = torch.from_numpy(x.double().numpy() @ directions).float()
     ours, planes = (one.problem.values_at(at) for one, at in ((SIXTEEN, x), (PLANE, flat)))
     assert np.allclose(ours, planes, rtol=1e-3, atol=1e-6)
+    assert ul.ScoreNetwork(16).sample(3, steps=2).shape == (3, 16)
+    with pytest.raises(ValueError, match=r"between 1 and 16; got 17 \(wrap a larger network\)"):
+        ul.ScoreNetwork(17)
 
 
 def test_a_model_that_remembers_more_owes_nothing_and_has_no_ratio():

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files import write_whole
+from . import families
+from .methods import fits
 from .points import Point
 
 RESULTS, PAGE, PICTURE = "results.json", "README.md", "methods.png"
@@ -157,14 +159,16 @@ def percent(mean: Mean | None) -> str:
 
 
 def missing(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> list[str]:
-    """Sentences on what has not been run: whole tasks, and methods of the others."""
+    """Sentences on what has not been run: whole tasks, and methods that fit the others."""
     there = grouped(points)
     without = [name for name in tasks if not any(name == task for task, _ in there)]
     found = [f"No method has been run on {', '.join(without)}."] if without else []
-    for task in tasks:
-        absent = [name for name in methods if (task, name) not in there]
-        if task not in without and absent:
-            found.append(f"Not run on {task}: {'; '.join(absent)}.")
+    for name in tasks:
+        absent = [
+            one for one in methods if (name, one) not in there and fits(one, families.task(name))
+        ]
+        if name not in without and absent:
+            found.append(f"Not run on {name}: {'; '.join(absent)}.")
     return found
 
 
