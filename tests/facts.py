@@ -52,6 +52,12 @@ FACTS = {
             "away[500].value < 0.1 and away[50].value < 1 and away[500].value < away[50].value",
             "all(estimate.stderr < 0.02 * estimate.value for estimate in away.values())",
         ),
+        'flow, tell = ul.digits.load_model("flow")': (
+            # Whether a digit is a four is all that the constraint sees: two coins, and a from λ.
+            "0.05 < (a := 0.02 / (0.02 + 0.98 * np.exp(-solution.multipliers[0]))) < 0.2",
+            "abs(0.02 * np.log(0.02 / (a := 0.02 / (0.02 + 0.98 * np.exp("
+            "-solution.multipliers[0])))) + 0.98 * np.log(0.98 / (1 - a)) - solution.objective) < 1e-6",
+        ),
     },
     "07": {
         "def lemma3": (

@@ -92,7 +92,7 @@ def train_ddpm(
     how: dict[str, Any] = {"null_class": True if labels else None}
     if name == "flow":
         how["reading"] = Reading("velocity")
-    model = DDPM(unet, Schedule.flow() if name == "flow" else Schedule(), **how)
+    model = DDPM(unet, Schedule.flow(spacing="trailing") if name == "flow" else Schedule(), **how)
     unconstrained(
         model,
         LabelledDenoising(model, BATCH, digits, weights),
