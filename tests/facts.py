@@ -54,9 +54,9 @@ FACTS = {
         ),
         'flow, tell = ul.digits.load_model("flow")': (
             # Whether a digit is a four is all that the constraint sees: two coins, and a from λ.
-            "0.05 < (a := 0.02 / (0.02 + 0.98 * np.exp(-solution.multipliers[0]))) < 0.2",
-            "abs(0.02 * np.log(0.02 / (a := 0.02 / (0.02 + 0.98 * np.exp("
-            "-solution.multipliers[0])))) + 0.98 * np.log(0.98 / (1 - a)) - solution.objective) < 1e-6",
+            "0.05 < (fours := 0.02 / (0.02 + 0.98 * np.exp(-solution.multipliers[0]))) < 0.2",
+            "abs(0.02 * np.log(0.02 / fours) + 0.98 * np.log(0.98 / (1 - fours))"
+            " - solution.objective) < 1e-6",
         ),
     },
     "07": {
