@@ -171,7 +171,7 @@ REFUSED = [
     (lambda: ul.wrap(lambda x, t: x * NAN, SCHEDULE, 2), "not finite for 4 of 4 samples; a noise"),
     (lambda: ul.wrap(lambda x, t: x, SCHEDULE, ()), "at least one axis"),
     (lambda: ul.wrap(lambda x, t: x, SCHEDULE, (3, 0)), f"in shape {WHOLE} 1; got 0"),
-    *[(lambda d=d: ul.ScoreNetwork(d), f"dim .*1 and 8; got {d}") for d in (0, 9, 2.5)],
+    *[(lambda d=d: ul.ScoreNetwork(d), f"dim .*1 and 16; got {d}") for d in (0, 17, 2.5)],
     (lambda: net().fit(np.zeros((30, 3))), r"finite rows of 2 numbers; got shape \(30, 3\)"),
     (lambda: net().fit(np.zeros(30)), r"finite rows of 2 numbers; got shape \(30,\)"),
     (lambda: net().fit(np.zeros((19, 2))), r"20 or more finite rows.*got shape \(19, 2\)"),

@@ -49,7 +49,7 @@ def test_a_textual_inversion_is_read_whole(pipeline, vectors):
     inverted(pipeline, vectors)
     stock, _ = pipeline.encode_prompt("a <cat> at night", torch.device("cpu"), 1, False)
     states = sd.states("a <cat> at night")["states"]
-    assert torch.equal(states, stock[0])
+    assert torch.equal(states, stock)
     assert not torch.equal(states, sd.states("a at night")["states"])
     assert sd.prompt("a <cat> at night").text == "a <cat> at night"
 
@@ -60,7 +60,7 @@ def test_an_inversion_that_comes_later_is_seen():
     before = sd.states("a <cat>")["states"]  # as letters
     inverted(pipeline, 2)
     stock, _ = pipeline.encode_prompt("a <cat>", torch.device("cpu"), 1, False)
-    assert torch.equal(sd.states("a <cat>")["states"], stock[0])
+    assert torch.equal(sd.states("a <cat>")["states"], stock)
     assert not torch.equal(sd.states("a <cat>")["states"], before)
 
 

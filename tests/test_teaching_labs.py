@@ -50,11 +50,12 @@ def test_guidance_by_levels_is_guidance_where_it_is_constant():
     x, t = torch.randn(3, *q.shape), torch.tensor([100, 500, 900])
     with torch.no_grad():
         same = ul.ComposedModel(q, [q1], [2.0]).noise_prediction(x, t)
-        assert torch.allclose(led_away(q, q1, lambda gamma: 2.0).noise_prediction(x, t), same)
+        even = led_away(q, q1, lambda gamma: 2.0).noise_prediction(x, t)
+        assert torch.allclose(even, same, atol=1e-5)  # rows of other calls are rounded otherwise
         late = led_away(q, q1, lambda gamma: 2.0 if gamma > 0 else 0.0).noise_prediction(x, t)
         plain = q.noise_prediction(x, t)
-    assert torch.allclose(late[0], same[0], atol=1e-6)
-    assert torch.allclose(late[1:], plain[1:], atol=1e-6)
+    assert torch.allclose(late[0], same[0], atol=1e-5)
+    assert torch.allclose(late[1:], plain[1:], atol=1e-5)
 
 
 def test_guidance_by_levels_is_refused_before_anything_is_drawn():
