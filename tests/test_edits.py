@@ -44,7 +44,7 @@ def test_salun_moves_the_share_with_the_largest_gradients():
     net = network()
     problem = ul.ForwardKL(net, [Q1], [3.0])
     how = {"anchor": ANCHOR, "steps": 10, "batch": 32, "evaluate": False}
-    for share in (0.5, 0.1):
+    for share in (1.0, 0.5, 0.1):
         run = baselines.salun(problem, net, share=share, **how)
         pairs = list(zip(net.parameters(), run.student.parameters(), strict=True))
         moved = torch.cat([(a != b).flatten() for a, b in pairs])

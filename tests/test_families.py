@@ -260,3 +260,18 @@ def test_sdxl_in_kohyas_format_is_read_by_the_stock_pipeline(tmp_path):
     stock.load_lora_weights(tmp_path / "lora_kohya.safetensors")
     x = noise(sd)
     assert off(ours(sd, student, x), stocks(sd, stock, x)) < 1e-4
+
+
+def test_a_shift_that_moves_with_the_size_is_the_stock_pipelines():
+    """Of both kinds: the sigmas that its scheduler makes of the same times, and its latents."""
+    for kind in ("exponential", "linear"):
+        made = small_pipelines.flux()
+        how = dict(made.scheduler.config) | {"time_shift_type": kind}
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(how)
+        made = diffusers.FluxPipeline(**made.components | {"scheduler": scheduler})
+        sd = ul.TextToImage(made, size=SIZE)
+        x = noise(sd)
+        assert off(ours(sd, sd.prompt("a cowboy"), x), stocks(sd, made, x)) < 1e-4
+    turned = diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+    with pytest.raises(ValueError, match="has invert_sigmas"):
+        ul.Schedule.from_scheduler(turned)

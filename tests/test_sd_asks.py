@@ -107,6 +107,7 @@ def test_what_is_to_stay_is_a_constraint(untrained_folder, tmp_path, monkeypatch
     torch.testing.assert_close(torch.tensor(problem.values_at(x)[:, 1]), expected.double())
     assert "keep: light" in capsys.readouterr().out
     out = tmp_path / "out"
+    main(["--config", str(path), "--resume"])  # all is written again
     assert (out / "lora" / "lora_kohya.safetensors").exists()
     merged = StableDiffusionPipeline.from_pretrained(out / "merged")
     student = sd.load_lora(out, text="a cowboy")

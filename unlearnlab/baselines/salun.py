@@ -73,9 +73,9 @@ class SalUn(DataObjective):
             for size, slope in zip(sizes, torch.autograd.grad(loss, self.parameters), strict=True):
                 size += slope
         every = torch.cat([size.abs().flatten() for size in sizes])
-        rank = max(1, len(every) - int(self.options.share * len(every)))
-        least = every.kthvalue(rank).values
-        self.masks = [size.abs() > least for size in sizes]
+        chosen = max(1, int(self.options.share * len(every)))
+        least = every.kthvalue(len(every) - chosen + 1).values
+        self.masks = [size.abs() >= least for size in sizes]
 
     def hook(self, parameters: Any) -> None:
         """Only masked weights have a gradient."""
@@ -102,5 +102,4 @@ def salun(problem: Any, student: Any, *, lr: float = 1e-3, **options: Any) -> An
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=lr)
 
-    options.setdefault("make_optimizer", adam)
-    return finetune(problem, student, method=SalUn, **options)
+    return finetune(problem, student, method=SalUn, make_optimizer=adam, **options)

@@ -151,7 +151,12 @@ class Schedule:
             if config.get("use_dynamic_shifting") and shift is None:
                 raise ValueError(
                     "the scheduler has use_dynamic_shifting: its shift depends on the size of the "
-                    "pictures; give shift=e^mu"
+                    "pictures; give shift="
+                )
+            if config.get("invert_sigmas"):
+                raise ValueError(
+                    "the scheduler has invert_sigmas: its time runs from noise to data the other "
+                    "way, which is not supported"
                 )
             own = config.get("shift", 1.0) if shift is None else shift
             steps = config.get("num_train_timesteps", 1000)

@@ -7,6 +7,7 @@ processes or GPUs, in mixed precision.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,6 @@ from .checks import BASELINES, DTYPES
 from .config import Config, shipped
 from .judges import judge_of, shows
 from .pipeline import TextToImage
-
-PLACES = {"merged": "merged"}  # of formats that have a folder of their own
 
 
 class Watch:
@@ -162,7 +161,10 @@ def finish(config: Config, sd: TextToImage, run: Any) -> None:
     saved = "there is no student to save"
     if hasattr(run.student, "save"):
         for form in config.formats:
-            run.student.save(out / PLACES.get(form, report.STUDENT), format=form)
+            place = out / (form if form == "merged" else report.STUDENT)
+            if form == "merged":  # of this run before it was resumed
+                shutil.rmtree(place, ignore_errors=True)
+            run.student.save(place, format=form)
         saved = f"the student is saved in {str(out / report.STUDENT)!r}"
     try:
         pictures = report.drawn(config, sd, run.student)

@@ -55,7 +55,7 @@ def read_pipeline(
             variant = variant_of(folder / family.network, variant)
         there = [part for part in family.networks if _is_there(config, part)]
         networks = {part: _network(family, part, folder, variant, dtype) for part in there}
-        for tokenizer in family.encoders.values():
+        for tokenizer in family.encoders().values():
             if _is_there(config, tokenizer):
                 _require_vocabulary(folder / tokenizer)
         lacks = [part for part in family.optional if not _is_there(config, part)]

@@ -156,9 +156,7 @@ class TextToImage:
 
     def with_parts(self, **parts: Any) -> TextToImage:
         """The same pipeline, but for some parts, such as a text encoder."""
-        scale = self.pipeline.vae_scale_factor
-        size = self.shape[1] * scale, self.shape[2] * scale
-        how: dict[str, Any] = {"size": size, "offload": self.offload}
+        how: dict[str, Any] = {"size": self.family.pixels, "offload": self.offload}
         return TextToImage(self.assembled(**parts), self.name, **how)
 
     @contextmanager

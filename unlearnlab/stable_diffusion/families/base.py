@@ -39,11 +39,12 @@ class Family:
     Attributes:
         stock: the name of its class in diffusers. title: for people.
         network: the part that predicts. networks: the classes of those parts that are networks.
-        encoders: its text encoders and the tokenizer of each. optional: those it can lack.
+        optional: parts that it can lack.
         layers: what a LoRA changes by default, "cross" or "all".
         loaded: its parts that a LoRA file can change, and what kohya's files call them; "" where
             they are not read.
         shape: of a latent, (channels, height, width).
+        t5_tokens: that the stock pipeline has T5 read, with the end.
         guided_inside: whether the network takes the strength of its guidance in.
 
     Raises:
@@ -54,10 +55,10 @@ class Family:
     title: ClassVar[str]
     network: ClassVar[str] = "unet"
     networks: ClassVar[dict[str, str]]
-    encoders: ClassVar[dict[str, str]] = {"text_encoder": "tokenizer"}
     optional: ClassVar[tuple[str, ...]] = ()
     layers: ClassVar[str] = "cross"
     loaded: ClassVar[dict[str, str]]
+    t5_tokens: ClassVar[int] = 0
     guided_inside = False
 
     def __init__(self, pipeline: Any, size: int | tuple[int, int] | None = None):
@@ -66,9 +67,15 @@ class Family:
         self.shape = self._shape(size)
 
     @classmethod
+    def encoders(cls) -> dict[str, str]:
+        """Its text encoders, and the tokenizer of each."""
+        names = [name for name in cls.networks if name.startswith("text_encoder")]
+        return {name: name.replace("text_encoder", "tokenizer") for name in names}
+
+    @classmethod
     def parts(cls) -> tuple[str, ...]:
         """All that a pipeline of the family is made of."""
-        return (*cls.networks, *cls.encoders.values(), "scheduler")
+        return (*cls.networks, *cls.encoders().values(), "scheduler")
 
     @property
     def net(self) -> Any:
@@ -78,7 +85,7 @@ class Family:
     @property
     def text_encoders(self) -> dict[str, Any]:
         """Those that are there, by name."""
-        found = {name: getattr(self.pipeline, name) for name in self.encoders}
+        found = {name: getattr(self.pipeline, name) for name in self.encoders()}
         return {name: one for name, one in found.items() if one is not None}
 
     @property
@@ -105,6 +112,14 @@ class Family:
                 raise ValueError(
                     f"the {self.network} is {own} and the {name} {encoder.dtype}: load all parts "
                     "with one dtype"
+                )
+            tokenizer = self.encoders()[name]
+            longest = getattr(self.pipeline, tokenizer).model_max_length
+            reads = getattr(encoder.config, "max_position_embeddings", longest)  # T5 has no limit
+            if longest > reads:
+                raise ValueError(
+                    f"the {tokenizer}'s model_max_length is {longest}, and the {name} reads "
+                    f"{reads} tokens: write that into tokenizer_config.json"
                 )
 
     @property
@@ -155,11 +170,14 @@ class Family:
         raise NotImplementedError
 
     def limits(self) -> Iterator[tuple[Any, int]]:
-        """Each tokenizer, and how many tokens of a prompt its text encoder reads."""
-        for name, tokenizer in self.encoders.items():
-            if getattr(self.pipeline, name) is not None:
-                own = getattr(self.pipeline, tokenizer)
-                yield own, own.model_max_length - 2  # a beginning and an end
+        """Each tokenizer, and how many tokens of a prompt its text encoder reads.
+
+        CLIP's has a beginning and an end besides, T5's an end.
+        """
+        for name in self.text_encoders:
+            own = getattr(self.pipeline, self.encoders()[name])
+            t5 = self.networks[name] == "T5EncoderModel"
+            yield own, self.t5_tokens - 1 if t5 else own.model_max_length - 2
 
     def conditions(self, asked: Asked) -> dict[str, Tensor]:
         """What the network sees of a prompt, one row of each; by the stock pipeline's own code.
@@ -202,8 +220,3 @@ class Family:
                 f"{', '.join(map(repr, without)) or 'nothing'}"
             )
         return [name for name in linear if name.endswith(ends)]
-
-
-def zeros_like(seen: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Zeros in the place of what was seen."""
-    return {name: torch.zeros_like(one) for name, one in seen.items()}

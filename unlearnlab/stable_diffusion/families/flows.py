@@ -6,12 +6,10 @@ import math
 import re
 from typing import ClassVar
 
-from ...diffusion.schedule import Schedule
+from ...diffusion.schedule import FLOW, Schedule
 from .base import QUERIES, Family
 
 TEXT = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")  # the text's side of an attention
-SEQUENCE = (("base_image_seq_len", 256), ("max_image_seq_len", 4096))
-SHIFT = (("base_shift", 0.5), ("max_shift", 1.15))
 
 
 class Flow(Family):
@@ -25,26 +23,31 @@ class Flow(Family):
         """Refuse also other schedulers than Euler's."""
         super().require()
         kind = type(self.pipeline.scheduler).__name__
-        if kind != "FlowMatchEulerDiscreteScheduler":
+        if kind != FLOW:
             raise ValueError(
-                f"the scheduler must be a FlowMatchEulerDiscreteScheduler, as {self.title} was "
-                f"trained with; got {kind}"
+                f"the scheduler must be a {FLOW}, as {self.title} was trained with; got {kind}"
             )
 
     def schedule(self) -> Schedule:
         """Of the flow, shifted; by the number of its tokens where the scheduler asks for that."""
-        config = self.pipeline.scheduler.config
-        shift = math.exp(self.log_shift()) if config.get("use_dynamic_shifting") else None
-        return Schedule.from_scheduler(self.pipeline.scheduler, spacing=self.spacing, shift=shift)
+        scheduler = self.pipeline.scheduler
+        shift = self.moving_shift() if scheduler.config.use_dynamic_shifting else None
+        return Schedule.from_scheduler(scheduler, spacing=self.spacing, shift=shift)
 
-    def log_shift(self) -> float:
-        """log c on the line through (fewest tokens, base shift) and (most, largest shift)."""
+    def moving_shift(self) -> float:
+        """c for so many tokens: e^μ, or μ where the scheduler says "linear"."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
         config = self.pipeline.scheduler.config
-        (low, high), (least, most) = (
-            [config.get(name, usual) for name, usual in pairs] for pairs in (SEQUENCE, SHIFT)
+        tokens = self.shape[1] * self.shape[2] // self.patch**2
+        mu = calculate_shift(
+            tokens,
+            config.base_image_seq_len,
+            config.max_image_seq_len,
+            config.base_shift,
+            config.max_shift,
         )
-        tokens = self.shape[1] * self.shape[2] / self.patch**2
-        return least + (most - least) * (tokens - low) / (high - low)
+        return mu if config.time_shift_type == "linear" else math.exp(mu)
 
     def prediction(self) -> str:
         """A velocity."""

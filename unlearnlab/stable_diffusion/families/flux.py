@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +9,6 @@ from torch import Tensor
 
 from .base import Asked
 from .flows import Flow
-
-T5_TOKENS = 512  # that the stock pipeline has T5 read, with the end
 
 
 class Flux(Flow):
@@ -25,11 +22,8 @@ class Flux(Flow):
         "text_encoder_2": "T5EncoderModel",
         "transformer": "FluxTransformer2DModel",
     }
-    encoders: ClassVar[dict[str, str]] = {
-        "text_encoder": "tokenizer",
-        "text_encoder_2": "tokenizer_2",
-    }
     loaded: ClassVar[dict[str, str]] = {"transformer": "", "text_encoder": ""}
+    t5_tokens = 512
     spacing = "trailing"
 
     def __init__(self, pipeline: Any, size: int | tuple[int, int] | None = None):
@@ -51,15 +45,10 @@ class Flux(Flow):
         side = self.pipeline.default_sample_size
         return side, side
 
-    def limits(self) -> Iterator[tuple[Any, int]]:
-        """CLIP's, and T5's, which has an end alone."""
-        yield self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length - 2
-        yield self.pipeline.tokenizer_2, T5_TOKENS - 1
-
     def conditions(self, asked: Asked) -> dict[str, Tensor]:
         """T5's states, CLIP's pooled state, and the strength of the guidance inside."""
         states, pooled, _ = self.pipeline.encode_prompt(
-            asked.text, None, device=self.reads_on, max_sequence_length=T5_TOKENS
+            asked.text, None, device=self.reads_on, max_sequence_length=self.t5_tokens
         )
         seen = {"states": states, "pooled": pooled}
         if asked.strength is not None:

@@ -57,15 +57,6 @@ class StableDiffusion(Family):
                     f"the UNet has {name} {value!r}: it asks for more than a prompt and a "
                     "timestep, which is not supported"
                 )
-        for name, encoder in self.text_encoders.items():
-            tokenizer = self.encoders[name]
-            longest = getattr(self.pipeline, tokenizer).model_max_length
-            if longest > encoder.config.max_position_embeddings:
-                raise ValueError(
-                    f"the {tokenizer}'s model_max_length is {longest}, and the {name} reads "
-                    f"{encoder.config.max_position_embeddings} tokens: write that into "
-                    "tokenizer_config.json"
-                )
 
     def schedule(self) -> Schedule:
         """From its betas."""

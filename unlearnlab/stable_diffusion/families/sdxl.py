@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from .base import Asked, zeros_like
+from .base import Asked
 from .sd import StableDiffusion
 
 
@@ -20,10 +21,6 @@ class StableDiffusionXL(StableDiffusion):
         "text_encoder": "CLIPTextModel",
         "text_encoder_2": "CLIPTextModelWithProjection",
         "unet": "UNet2DConditionModel",
-    }
-    encoders: ClassVar[dict[str, str]] = {
-        "text_encoder": "tokenizer",
-        "text_encoder_2": "tokenizer_2",
     }
     loaded: ClassVar[dict[str, str]] = {
         "unet": "lora_unet_",
@@ -52,7 +49,7 @@ class StableDiffusionXL(StableDiffusion):
         )
         seen = {"states": states, "pooled": pooled}
         if asked.negative and not asked.text and self.pipeline.config.force_zeros_for_empty_prompt:
-            seen = zeros_like(seen)
+            seen = {name: torch.zeros_like(one) for name, one in seen.items()}
         times = self.pipeline._get_add_time_ids(
             self.pixels, (0, 0), self.pixels, states.dtype, pooled.shape[-1]
         )
