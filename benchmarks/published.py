@@ -95,58 +95,91 @@ def network(name: str) -> Any:
 
 def around(net: Any, device: str, dtype: torch.dtype) -> ul.TextToImage:
     """A pipeline with this network; parts beside it stay on the CPU."""
-    stock = _pipeline(net)
-    for part in stock.components.values():
+    made = stock(net)
+    for part in made.components.values():
         if isinstance(part, torch.nn.Module):
             part.to(dtype)
     net.to(device)
-    return ul.TextToImage(stock, "random weights")
+    return ul.TextToImage(made, "random weights")
 
 
-def _pipeline(net: Any) -> Any:
+def stock(net: Any) -> Any:
+    """A stock pipeline of the network's family; the widths of its text encoders fit it.
+
+    The schedulers, and the scales of the autoencoders' latents, are those that were published.
+    """
+    kinds = {
+        "FluxTransformer2DModel": _flux,
+        "SD3Transformer2DModel": _sd3,
+        "UNet2DConditionModel": _sdxl if net.config.get("addition_embed_type") else _sd,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return kinds[type(net).__name__](net)
+
+
+def _flux(net: Any) -> Any:
+    """FLUX.1; without guidance inside as schnell, whose shift does not move."""
     import diffusers
 
-    tokens, kind = _tokens(), type(net).__name__
-    if kind == "FluxTransformer2DModel":
-        t5_tokens, t5 = _t5(net.config.joint_attention_dim)
-        return diffusers.FluxPipeline(
-            vae=_autoencoder(16),
-            text_encoder=tiny.text_encoder(tokens, 0, width=768, longest=TOKENS),
-            text_encoder_2=t5,
-            tokenizer=tokens,
-            tokenizer_2=t5_tokens,
-            transformer=net,
-            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
-                shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
-            ),
-        )
-    if kind == "SD3Transformer2DModel":
-        t5_tokens, t5 = _t5(net.config.joint_attention_dim)
-        return diffusers.StableDiffusion3Pipeline(
-            vae=_autoencoder(16),
-            text_encoder=_projected(tokens, 768),
-            text_encoder_2=_projected(tokens, 1280),
-            text_encoder_3=t5,
-            tokenizer=tokens,
-            tokenizer_2=_tokens(),
-            tokenizer_3=t5_tokens,
-            transformer=net,
-            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-        )
-    width = net.config.cross_attention_dim
-    if net.config.addition_embed_type:
-        return diffusers.StableDiffusionXLPipeline(
-            vae=tiny.autoencoder(0),
-            text_encoder=tiny.text_encoder(tokens, 0, width=768, longest=TOKENS),
-            text_encoder_2=_projected(tokens, width - 768),
-            tokenizer=tokens,
-            tokenizer_2=_tokens(),
-            unet=net,
-            scheduler=tiny.scheduler(),
-            add_watermarker=False,
-        )
-    encoder = tiny.text_encoder(tokens, 0, width=width, longest=TOKENS)
-    return tiny.assembled(tiny.autoencoder(0), tokens, encoder, net)
+    tokens, (t5_tokens, t5) = _tokens(), _t5(net.config.joint_attention_dim)
+    moving = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+    shift: dict[str, Any] = moving if net.config.guidance_embeds else {"shift": 1.0}
+    return diffusers.FluxPipeline(
+        vae=_autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=_clip(tokens, net.config.pooled_projection_dim),
+        text_encoder_2=t5,
+        tokenizer=tokens,
+        tokenizer_2=t5_tokens,
+        transformer=net,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**shift),
+    )
+
+
+def _sd3(net: Any) -> Any:
+    """Stable Diffusion 3; of the pooled states 3/8 are the first CLIP's, as 768 of 2048 are."""
+    import diffusers
+
+    tokens, (t5_tokens, t5) = _tokens(), _t5(net.config.joint_attention_dim)
+    pooled = net.config.pooled_projection_dim
+    first = pooled * 3 // 8
+    return diffusers.StableDiffusion3Pipeline(
+        vae=_autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=_clip(tokens, first, projected=True),
+        text_encoder_2=_clip(tokens, pooled - first, projected=True),
+        text_encoder_3=t5,
+        tokenizer=tokens,
+        tokenizer_2=_tokens(),
+        tokenizer_3=t5_tokens,
+        transformer=net,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def _sdxl(net: Any) -> Any:
+    """Stable Diffusion XL; beside six numbers of a size stand the second CLIP's pooled states."""
+    import diffusers
+
+    tokens, config = _tokens(), net.config
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    return diffusers.StableDiffusionXLPipeline(
+        vae=_autoencoder(4, scaling_factor=0.13025, force_upcast=True),
+        text_encoder=_clip(tokens, config.cross_attention_dim - pooled),
+        text_encoder_2=_clip(tokens, pooled, projected=True),
+        tokenizer=tokens,
+        tokenizer_2=_tokens(),
+        unet=net,
+        scheduler=tiny.scheduler(),
+        add_watermarker=False,
+    )
+
+
+def _sd(net: Any) -> Any:
+    """Stable Diffusion 1.x."""
+    tokens = _tokens()
+    return tiny.assembled(
+        tiny.autoencoder(0), tokens, _clip(tokens, net.config.cross_attention_dim), net
+    )
 
 
 def _tokens() -> Any:
@@ -155,12 +188,12 @@ def _tokens() -> Any:
     return tokens
 
 
-def _projected(tokens: Any, width: int) -> Any:
-    """A CLIP text encoder with a projection."""
+def _clip(tokens: Any, width: int, *, projected: bool = False) -> Any:
+    """A CLIP text encoder of two layers, which may project what it pools."""
     from transformers import CLIPTextModelWithProjection
 
-    config = tiny.text_encoder(tokens, 0, width=width, longest=TOKENS).config
-    return CLIPTextModelWithProjection(config)
+    made = tiny.text_encoder(tokens, 0, width=width, longest=TOKENS)
+    return CLIPTextModelWithProjection(made.config) if projected else made
 
 
 def _t5(width: int) -> tuple[Any, Any]:
@@ -174,7 +207,7 @@ def _t5(width: int) -> tuple[Any, Any]:
     return tokens, T5EncoderModel(T5Config(vocab_size=len(tokens), d_model=width, **how))
 
 
-def _autoencoder(channels: int) -> Any:
+def _autoencoder(channels: int, **scales: Any) -> Any:
     """Small, with so many channels of latents, a picture eight times as long and wide."""
     from diffusers import AutoencoderKL
 
@@ -185,5 +218,5 @@ def _autoencoder(channels: int) -> Any:
         layers_per_block=1,
         latent_channels=channels,
         norm_num_groups=4,
-        shift_factor=0.0,
+        **scales,
     )

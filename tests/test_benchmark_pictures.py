@@ -56,6 +56,18 @@ def test_there_are_as_many_tasks_as_promised_and_each_says_what_it_asks():
     assert set(EVERYWHERE) & set(HORSE.axes) == set()
 
 
+@pytest.mark.parametrize(
+    "name", ["naive", "NegGrad", "SISS", "ablation", "SalUn", "KL to the rest"]
+)
+@pytest.mark.parametrize("task", [DIGIT, IMAGES], ids=lambda task: task.name)
+def test_methods_that_read_samples_train_on_digits(task, name):
+    method = methods.METHODS[name]
+    assert method.fits(task)
+    run = method.train(task, **method._settings(task) | {"steps": 2})
+    moved = zip(run.student.parameters(), task.student().parameters(), strict=True)
+    assert any(not torch.equal(own, before) for own, before in moved)
+
+
 def test_known_answers_on_digits():
     """A class of digits: the optimum by rejection, and a blur that its rate does not give away."""
     best, blurred = (

@@ -103,6 +103,8 @@ def test_uce_makes_a_concept_say_what_the_anchor_says(monkeypatch):
     how = {"anchor": sd.prompt("a tree"), "keep": [sd.prompt("a house")], "ridge": 1e-4}
     run = baselines.uce(problem, sd.lora(rank=96), **how)
     assert isinstance(run, Run) and run.status in ("converged", "violated", "unresolved")
+    unchecked = baselines.uce(problem, sd.lora(rank=2), evaluate=False)
+    assert unchecked.status == "unchecked" and unchecked.evaluation is None
     horse, tree, house = (
         sd.states(text)["states"][0].double() for text in ("a horse", "a tree", "a house")
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import real
+from ..errors import real, switch
 from ..training.run import judge
 
 EDITED = ("attn2.to_k", "attn2.to_v")  # keys and values of a UNet's attention to the text
@@ -37,6 +37,7 @@ def uce(
     keep: Sequence[Any] = (),
     scale: float = 1.0,
     ridge: float = 0.1,
+    evaluate: bool = True,
 ) -> Any:
     """Edit the keys and values of a LoRA student's attention to the text; nothing is trained.
 
@@ -50,9 +51,10 @@ def uce(
         keep: prompts that are to stay as they are.
         scale: how much a concept counts beside a prompt to keep.
         ridge: how much the weights do.
+        evaluate: judge the student on held-out samples.
 
     Returns:
-        A `Run`, judged by its held-out evaluation.
+        A `Run`, judged by its held-out evaluation alone.
 
     Raises:
         TypeError: models that are no prompts.
@@ -61,6 +63,7 @@ def uce(
 
     Source: Gandikota et al. (2024), Unified concept editing in diffusion models, arXiv 2308.14761.
     """
+    switch("evaluate", evaluate)
     for name, value in (("scale", scale), ("ridge", ridge)):
         if not real(name, value) > 0:
             raise ValueError(f"{name} must be positive; got {value!r}")
@@ -98,4 +101,4 @@ def uce(
         root = (size[:rank] / layer.scaling[pupil.adapter]).sqrt()
         a.data.zero_()[:rank] = root[:, None] * right[:rank]
         b.data.zero_()[:, :rank] = left[:, :rank] * root
-    return judge(problem, pupil)
+    return judge(problem, pupil, evaluate=evaluate)

@@ -11,16 +11,12 @@ A method is a function from a `Task` to a student. A task has what a method may 
 `python -m unlearnlab.benchmark --help` is the command.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from .definition import QUICK, Effort, Task
+from .families import names, register, task
+from .judged import Score
+from .points import Point
+from .runner import Results, run
 
-_HOME = {
-    **dict.fromkeys(("Effort", "QUICK", "Task"), "definition"),
-    **dict.fromkeys(("Results", "run"), "runner"),
-    **dict.fromkeys(("names", "register", "task"), "families"),
-    "Point": "points",
-    "Score": "judged",
-}
 __all__ = [
     "QUICK",
     "Effort",
@@ -33,23 +29,3 @@ __all__ = [
     "run",
     "task",
 ]
-
-if TYPE_CHECKING:
-    from .definition import QUICK, Effort, Task
-    from .families import names, register, task
-    from .judged import Score
-    from .points import Point
-    from .runner import Results, run
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when first used: a name costs no torch.
-    if name in _HOME:
-        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

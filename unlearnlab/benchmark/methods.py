@@ -112,36 +112,24 @@ def on_samples(objective: Callable[..., Any], data: str = "") -> Callable[..., A
     return train
 
 
-def towards(divergence: str) -> Callable[..., Any]:
-    """Towards an anchor on what is to go, by a divergence."""
+def towards(objective: Callable[..., Any], data: str = "", **more: Any) -> Callable[..., Any]:
+    """A baseline that puts the task's anchor in the place of what is to go."""
+    on = on_samples(objective, data)
 
     def train(task: Task, **how: Any) -> Any:
-        how |= {"divergence": divergence, "anchor": task.anchor}
-        return on_samples(baselines.fdivergence)(task, **how)
+        return on(task, **more, anchor=task.anchor, **how)
 
     return train
 
 
-def ablation(task: Task, **how: Any) -> Any:
-    """The anchor in the place of everything that is drawn."""
-    return baselines.ablation(task.problem, task.student(), anchor=task.anchor, **how)
-
-
-def salun(task: Task, **how: Any) -> Any:
-    """Towards the anchor on what is to go, in the weights that it depends on."""
-    how["anchor"] = task.anchor
-    return on_samples(baselines.salun, "apart")(task, **how)
-
-
 def uce(task: Task, **how: Any) -> Any:
-    """Keys and values edited in closed form; what is trained by is not asked."""
-    known = {name: how[name] for name in ("scale", "ridge") if name in how}
+    """Keys and values edited in closed form; settings of training have no place."""
+    known = {name: how[name] for name in ("scale", "ridge", "evaluate") if name in how}
     return baselines.uce(task.problem, task.student(), anchor=task.anchor, **known)
 
 
 _LR: dict[str, Any] = {"matters": "lr", "tries": RATES, "needs": "ratios"}
 _FEW: dict[str, Any] = {"matters": "steps", "tries": (50, 100, 200, 400)}
-_SISS: dict[str, Any] = {"matters": "superfactor", "tries": (0.0, 1.0, 3.0, 10.0)}
 _OWN = (
     *(Method(name, promised(name), **_LR) for name in ("gate", "log-variance", "primal-dual")),
     Method("tilt", promised("tilt"), **_LR),
@@ -149,20 +137,17 @@ _OWN = (
     Method("leave-out", leave_out, {}, **_LR | {"needs": "images"}),
     Method("naive", on_samples(baselines.naive, "apart"), {"steps": 100}, **_FEW),
     Method("NegGrad", on_samples(baselines.neggrad), {"steps": 40}, "steps", (10, 20, 40, 80)),
-    Method(
-        "SISS",
-        on_samples(baselines.siss, "data"),
-        {"steps": 100, "superfactor": 0.0},
-        **_SISS,
+    *(
+        Method(
+            name,
+            on_samples(baselines.siss, "data"),
+            {"steps": 100, "superfactor": 0.0, **more},
+            *("superfactor", (0.0, 1.0, 3.0, 10.0)),
+        )
+        for name, more in (("SISS", {}), ("SISS, two passes", {"importance": False}))
     ),
-    Method(
-        "SISS, two passes",
-        on_samples(baselines.siss, "data"),
-        {"steps": 100, "superfactor": 0.0, "importance": False},
-        **_SISS,
-    ),
-    Method("ablation", ablation, {"steps": 100}, **_FEW),
-    Method("SalUn", salun, {"steps": 100}, **_FEW),
+    Method("ablation", towards(baselines.ablation), {"steps": 100}, **_FEW),
+    Method("SalUn", towards(baselines.salun, "apart"), {"steps": 100}, **_FEW),
     Method("UCE", uce, {"scale": 1.0}, "scale", (0.3, 1.0, 10.0, 100.0), "prompts"),
     Method(
         "EraseDiff",
@@ -177,10 +162,21 @@ _OWN = (
         *("spread", (0.003, 0.01, 0.03, 0.1)),
     ),
     *(
-        Method(f"{word} to the rest", towards(divergence), {"steps": 100}, **_FEW)
+        Method(
+            f"{word} to the rest",
+            towards(baselines.fdivergence, divergence=divergence),
+            {"steps": 100},
+            **_FEW,
+        )
         for word, divergence in (("KL", "kl"), ("Hellinger", "hellinger"), ("χ²", "chi2"))
     ),
-    Method("JS to the rest", towards("js"), {"steps": 400}, "steps", (100, 200, 400, 800)),
+    Method(
+        "JS to the rest",
+        towards(baselines.fdivergence, divergence="js"),
+        {"steps": 400},
+        "steps",
+        (100, 200, 400, 800),
+    ),
 )
 METHODS = {method.name: method for method in _OWN}
 ANSWERS: dict[str, Callable[[Any], Any]] = {

@@ -90,12 +90,15 @@ def runs_of(
     return runs
 
 
-def judge(problem: Problem, student: Any) -> Run:
+UNCHECKED = Status("unchecked", "the student was not evaluated")
+
+
+def judge(problem: Problem, student: Any, *, evaluate: bool = True) -> Run:
     """A `Run` of a student that was made elsewhere, judged by its held-out evaluation alone."""
-    evaluation = held_out(problem, student)
+    evaluation = held_out(problem, student) if evaluate else None
     none = {key: np.zeros((0, problem.m)) for key in ("constraints", "stderr", "multipliers")}
     history = {key: np.zeros(0) for key in ("loss", "objective")} | none
-    status = judged(problem, evaluation)
+    status = UNCHECKED if evaluation is None else judged(problem, evaluation)
     return Run(problem, student, np.zeros(problem.m), history, *status, evaluation)
 
 
@@ -172,5 +175,5 @@ def _status(
         if status.name != "settled" and not swings:
             return status
     if evaluation is None:
-        return Status("unchecked", "the student was not evaluated")
+        return UNCHECKED
     return judged(problem, evaluation)
