@@ -138,7 +138,7 @@ def test_a_searched_prompt_never_names_what_is_to_go():
 def test_a_lora_made_elsewhere_is_scored_from_its_file(tmp_path, monkeypatch, capsys):
     HORSE.student().save(tmp_path / "lora")
     monkeypatch.setattr(command, "FULL", FEW)
-    where = ["--lora", str(tmp_path / "lora"), "--seeds", "0", "--jobs", "1"]
+    where = ["--lora", str(tmp_path / "lora"), "--seed", "0", "--jobs", "1"]
     monkeypatch.setattr(type(HORSE), "axes", ("paraphrases",))
     monkeypatch.setattr("unlearnlab.benchmark.families.EVERYWHERE", ("forgotten",))
     out = tmp_path / "out"

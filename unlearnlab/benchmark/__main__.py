@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--all", action="store_true", help="all methods, published and tuned")
     made.add_argument("--report", action="store_true", help="run nothing: report what is stored")
     made.add_argument("--quick", action="store_true", help="ten minutes: few methods, small draws")
-    made.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    made.add_argument("--seed", type=int, action="append", help="one; may be given again")
     made.add_argument("--jobs", type=int, default=2, help="points at a time")
     made.add_argument("--folder", type=Path, default=Path(FOLDER), help="where results are kept")
     return made
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = QUICK if asked.quick else FULL
     how: dict[str, Any] = {"folder": asked.folder, "jobs": asked.jobs, "effort": effort}
     try:
-        for seed in [] if asked.report else asked.seeds:  # a run cut off has all tasks at some
+        seeds = [] if asked.report else asked.seed or SEEDS
+        for seed in seeds:  # outermost: a run cut off has all tasks at some
             for name, methods in chosen(asked).items():
                 run(methods, name, seeds=[seed], progress=True, **how)
         found = everything(asked.folder, effort)

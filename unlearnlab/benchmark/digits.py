@@ -15,10 +15,9 @@ from ..problems import Likelihood
 from ..training.returns import Near, Returns
 from . import cost
 from .definition import Task
-from .pictures import PictureTask
+from .pictures import STEPS, PictureTask
 
 TEMPERATURE = 4.0  # log-ratios of images are tens of nats
-STEPS = 20  # of DDIM
 CLOSE = 0.25  # root mean square within which a picture is a memorised one
 
 
@@ -95,12 +94,7 @@ class DigitTask(PictureTask):
 
     def without(self, n: int, seed: int) -> Tensor:
         """Digits of the other classes that no model was trained on, with repetitions."""
-        x = _digits(held_out=True).without(self.digit).images
-        return x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
-
-    def sampled(self, model: Any, n: int, seed: int, **how: Any) -> Tensor:
-        """By DDIM in 20 steps."""
-        return model.sample(n, seed=seed, steps=STEPS, **how)
+        return _some(_digits(held_out=True).without(self.digit).images, n, seed)
 
     def forgotten(self, n: int) -> Tensor:
         """Training digits of the class."""
@@ -171,8 +165,12 @@ class ImagesTask(DigitTask):
 
     def without(self, n: int, seed: int) -> Tensor:
         """Digits that no model was trained on."""
-        x = _digits(held_out=True).images
-        return x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
+        return _some(_digits(held_out=True).images, n, seed)
+
+
+def _some(x: Tensor, n: int, seed: int) -> Tensor:
+    """n of them at random, with repetitions."""
+    return x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
 
 
 @cache

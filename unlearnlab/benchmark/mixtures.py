@@ -153,9 +153,11 @@ class MixtureTask(Task):
 
     def deviation(self, student: Any) -> Estimate | None:
         """KL of the density of the student's own draws."""
+        if student.kind != "point":
+            return None
         samples = min(self.effort.draws, 1024 if self.dim > 2 else self.effort.draws)
-        found = student.kl(self.retain, kind=student.kind, seed=5 + self.seed, samples=samples)
-        return found if student.kind == "point" else None
+        found: Estimate = student.kl(self.retain, kind="point", seed=5 + self.seed, samples=samples)
+        return found
 
     def optimum(self, left: Sequence[float] | None = None) -> Optimum:
         """Certified on the grid; its error is the certificate's gap and the grid's own."""

@@ -26,6 +26,7 @@ from ..problems import Moments
 from .definition import Optimum, Task
 from .draws import Draws
 
+STEPS = 20  # of DDIM
 RESAMPLED = 20  # times, of the pool: the spread of optima is their error
 FEWEST = 60  # pictures of a kernel distance
 SUBSET, SUBSETS = 60, 20
@@ -49,9 +50,9 @@ class PictureTask(Task):
     def without(self, n: int, seed: int) -> Tensor:
         """(n, *shape) as the generator makes them without what is to go."""
 
-    @abstractmethod
     def sampled(self, model: Any, n: int, seed: int, **how: Any) -> Tensor:
         """n draws of an image model by as many steps as it is deployed with."""
+        return model.sample(n, seed=seed, steps=STEPS, **how)
 
     def drawn(self, student: Any, **how: Any) -> Tensor:
         """As many as the pool has."""

@@ -30,9 +30,8 @@ from ..stable_diffusion.scenes import (
 from ..statistics import Function
 from . import cost
 from .definition import Task
-from .pictures import PictureTask
+from .pictures import STEPS, PictureTask
 
-STEPS = 20  # of DDIM
 RARE = 0.02  # rates that a concept of a task has at least
 SPARE = 1.2  # over the largest ratio that a part of q has
 KEPT = 0.9  # of a rate that is to stay, at least
@@ -140,10 +139,6 @@ class SceneTask(PictureTask):
     def descriptor(self) -> nn.Module:
         """The classifier's convolutions."""
         return _classifier().descriptor()
-
-    def sampled(self, model: Any, n: int, seed: int, **how: Any) -> Tensor:
-        """By DDIM in 20 steps."""
-        return model.sample(n, seed=seed, steps=STEPS, **how)
 
     def forgotten(self, n: int) -> Tensor:
         """What the retained pipeline draws for the prompts of what is to go, in turn."""
