@@ -12,7 +12,7 @@ from unlearnlab import baselines
 from unlearnlab.teaching import EXERCISES
 from unlearnlab.teaching.levels import led_away
 from unlearnlab.teaching.loops import mixtures, mode_masses
-from unlearnlab.teaching.losses import Gradients, apart, arrives, pull
+from unlearnlab.teaching.losses import Gradients, apart, pull
 from unlearnlab.training.denoising import ForwardKLObjective
 
 
@@ -73,12 +73,6 @@ def test_pulls_agree_nearby_and_part_far_away():
     assert pull("kl", 4.0) == pytest.approx(4.0, rel=1e-4)
     # 2(1 − e^{−d²/8}) has the slope (d/2)e^{−d²/8}; over f''(1) = ½ that is d·e^{−d²/8}.
     assert pull("hellinger", 4.0) == pytest.approx(4 * np.exp(-2), rel=1e-3)
-
-
-def test_descents_arrive_when_they_are_known_to():
-    """KL's distance shrinks by 0.9 a step: from 1 to 0.01 in log 100/log(1/0.9) of them."""
-    assert arrives("kl", 1.0, False) == int(np.ceil(np.log(100) / -np.log(0.9)))
-    assert arrives("chi2", 6.0, False) is None
 
 
 def test_gradients_are_compared_on_the_same_draws():

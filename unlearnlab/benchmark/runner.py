@@ -36,6 +36,10 @@ class Results:
 
         return tables(self.points)
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.markdown()
+
     def __repr__(self) -> str:
         return f"Results({len(self.points)} points)"
 

@@ -1,4 +1,4 @@
-"""What lesson 12 compares losses with: gradients on the same draws, pulls, steps of a descent.
+"""What lesson 12 compares losses with: gradients on the same draws, and pulls.
 
 In a notebook `name??` shows the code of one.
 """
@@ -16,7 +16,6 @@ from ..baselines.divergences import DIVERGENCES, quadrature
 from ..training.draws import Draws
 
 FAR = 8.0  # standard deviations: the largest distance of two reverse steps that is looked at
-NEAR, RATE, MOST = 0.01, 0.1, 1500  # of a descent: where it has arrived, its rate and its steps
 
 
 class Gradients:
@@ -100,30 +99,6 @@ def pull(name: str, at: Any) -> Any:
     one, h = DIVERGENCES[name], 1e-4 * at
     values = [quadrature(one, (at + sign * h) ** 2) for sign in (1, -1)]
     return (values[0] - values[1]) / (2 * h) / one.curvature
-
-
-def arrives(name: str, start: float, adam: bool) -> int | None:
-    """Steps of a descent on an f-divergence until |distance| < 0.01 for good; None for never.
-
-    Args:
-        name: of `DIVERGENCES`.
-        start: the distance.
-        adam: whether by Adam, or by plain steps; both at a rate of 0.1.
-    """
-    d = np.linspace(0.01, FAR, 800)
-    table = pull(name, d) if name != "chi2" else None
-    at, first, second, last = start, 0.0, 0.0, 0
-    for k in range(1, MOST + 1):
-        size = min(abs(at), FAR)
-        slope = size * np.exp(size**2) if table is None else np.interp(size, d, table)
-        g = np.sign(at) * slope
-        if adam:
-            first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
-            g = first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
-        at -= RATE * g
-        if abs(at) >= NEAR:
-            last = k
-    return last + 1 if last < 0.95 * MOST else None
 
 
 def pulls_and_distances(looks: Mapping[str, str], distances: Mapping[str, Any], alt: str) -> None:
