@@ -178,10 +178,10 @@ FACTS = {
         "unconditional = ul.digits": "abs(share - 0.1) < 0.01 and left > 0.05",
         "five, unseen": "shares['SISS'][4] < 0.2 and found > 0.5",
         "def mine(task)": (
-            "(left := {p.method: p.scores['forgotten']['middle, likelihood']"
-            " for p in scores.points})",
-            "left['tilt'].low < 0.05 and min(left['mine'].low, left['SISS'].low) > 0.05",
-            "0.9 < scores.points[-1].scores['deviation'][\"over the optimum's\"].value < 2",
+            "all(p.scores['forgotten']['middle, likelihood'].low > 0.05"
+            " for p in scores.points[:2])",
+            "scores.points[2].scores['forgotten']['middle, likelihood'].low < 0.05",
+            "0.9 < scores.points[2].scores['deviation'][\"over the optimum's\"].value < 2",
         ),
     },
     "13": {

@@ -152,6 +152,18 @@ def test_another_method_of_the_same_name_is_run_anew(tmp_path):
     assert log.read_text() == "first second "
 
 
+def test_functions_and_names_go_together_and_a_notebook_shows_the_table():
+    def mine(task):
+        return task.retain
+
+    how = {"tasks": ["line-mild"], "seeds": [0], "axes": ["deviation"]}
+    found = benchmark.run([mine, "noise"], **how)
+    assert [point.method for point in found.points] == ["mine", "noise"]
+    assert "| mine | 1 |" in found._repr_markdown_()
+    with pytest.raises(ValueError, match=r"names; got mine, mine: give {name: function}"):
+        benchmark.run([mine, mine], **how)
+
+
 def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
     def spoilt(task):
         return ul.wrap(lambda x, t: x * float("nan"), task.retain.schedule, task.retain.shape)

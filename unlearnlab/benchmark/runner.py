@@ -59,7 +59,7 @@ def run(
 
     Args:
         method: a function from a `Task` to a student or a `Run`; the name of one of the package's,
-            such as "gate" or "gate, tuned"; or several, as a list of names or {name: function}.
+            such as "gate" or "gate, tuned"; or several, as a list of both or {name: function}.
         tasks: names, or tasks themselves; by default all.
         seeds: each is a run of its own.
         axes: names of `AXES`; by default all that a task has.
@@ -140,10 +140,20 @@ def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
 
     if isinstance(method, Mapping):
         found = dict(method)
-    elif callable(method):
-        found = {getattr(method, "__name__", type(method).__name__): method}
     else:
-        found = named([method] if isinstance(method, str) else list(method))
+        alone = isinstance(method, str) or callable(method)
+        pairs = [
+            (one, named([one])[one])
+            if isinstance(one, str)
+            else (getattr(one, "__name__", type(one).__name__), one)
+            for one in ([method] if alone else method)
+        ]
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            told = ", ".join(name for name, _ in pairs)
+            raise ValueError(
+                f"methods must differ in their names; got {told}: give {{name: function}}"
+            )
     for name, one in found.items():
         if not callable(one):
             raise TypeError(f"method {name!r} must be a function of a task; got {one!r}")
