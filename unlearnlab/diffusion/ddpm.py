@@ -14,6 +14,7 @@ from ..errors import switch
 from ..files import require_unchanged
 from . import ddpm_folder
 from .model import DiffusionModel, Effort
+from .predictions import require_kind
 from .quadrature import require_finite
 from .reading import Limit, Reading
 from .schedule import FLOW, Schedule
@@ -68,6 +69,7 @@ class DDPM(DiffusionModel, nn.Module):
         DiffusionModel.__init__(self, shape, schedule, first.dtype, first.device)
         self.unet = unet
         self.reading = reading or Reading()
+        require_kind(self.reading.kind, schedule)
         if classes and null_class is None:
             raise ValueError(
                 f"null_class must say whether the last of the network's {classes} classes means "

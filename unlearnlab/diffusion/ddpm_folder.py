@@ -231,8 +231,8 @@ def scheduler_for(schedule: Schedule, reading: Reading) -> Any:
         options |= {"clip_sample_range": limit.reach, "sample_max_value": limit.most}
         options |= {} if limit.share is None else {"dynamic_thresholding_ratio": limit.share}
     if schedule.ends_at < 1:  # which is DDIM's to say
-        return diffusers.DDIMScheduler(len(schedule), set_alpha_to_one=False, **options)
-    return diffusers.DDPMScheduler(len(schedule), **options)
+        return diffusers.DDIMScheduler(len(schedule.betas), set_alpha_to_one=False, **options)
+    return diffusers.DDPMScheduler(len(schedule.betas), **options)
 
 
 def write(

@@ -15,10 +15,16 @@ OF_DIFFUSERS = {"epsilon": "noise", "v_prediction": "v", "sample": "sample"}  # 
 CLOCK = 1000  # times s is the timestep of diffusers' networks of flows
 
 
-def require_kind(kind: str) -> str:
-    """Refuse a prediction that no noise can be read off."""
+def require_kind(kind: str, schedule: Schedule) -> str:
+    """Refuse a prediction that no noise can be read off, or no clean sample at a schedule's end."""
     if kind not in KINDS:
         raise ValueError(f"prediction must be one of {', '.join(KINDS)}; got {kind!r}")
+    if kind == "noise" and schedule.ends_without_signal:
+        raise ValueError(
+            "the schedule has zero signal at its end (rescale_betas_zero_snr), where predicted "
+            "noise says nothing of the sample: the network must predict v or the sample; got "
+            "prediction 'noise'"
+        )
     return kind
 
 

@@ -45,7 +45,9 @@ class Schedule:
     over it. Schedules with equal numbers are equal.
 
     Args:
-        betas: (T,) β in (0, 1); by default DDPM's, linear from 1e-4 to 0.02 in 1000 steps.
+        betas: (T,) β in (0, 1); by default DDPM's, linear from 1e-4 to 0.02 in 1000 steps. A last
+            β of 1 leaves nothing of x (diffusers' rescale_betas_zero_snr): there is no log-SNR
+            there, so that step is left out, and a sampler that asks for it gets the one before.
         spacing: which timesteps a shorter sampler visits: "leading", "trailing" or "linspace", as
             in diffusers' schedulers, or "log_snr".
         steps_offset: added to "leading" timesteps (1 for Stable Diffusion).
@@ -71,21 +73,23 @@ class Schedule:
         ends_clean: bool = True,
     ):
         values = np.linspace(1e-4, 0.02, 1000) if betas is None else betas
-        beta = np.asarray(values, dtype=np.float64)
+        given = np.asarray(values, dtype=np.float64)
+        silent = given.ndim == 1 and given.size > 0 and given[-1] == 1
+        beta = given[:-1] if silent else given
         if beta.ndim != 1 or len(beta) < 2 or not ((beta > 0) & (beta < 1)).all():
             raise ValueError(
-                "betas must be a vector of two or more numbers strictly between 0 and 1; got "
-                f"shape {beta.shape}, {np.array2string(beta, threshold=6)} (a schedule with zero "
-                "signal at its end has no log-SNR there: leave out its last step)"
+                "betas must be a vector of two or more numbers strictly between 0 and 1, of which "
+                f"the last alone may be 1; got shape {given.shape}, "
+                f"{np.array2string(given, threshold=6)}"
             )
         self.spacing = _known(spacing)
         self.steps_offset = whole("steps_offset", steps_offset, 0, len(beta) - 1)
-        self.betas = torch.from_numpy(beta)
+        self.betas = torch.from_numpy(given)
         log_signal = np.cumsum(np.log1p(-beta))  # log α_t²
         self.alphas_cumprod = torch.from_numpy(np.exp(log_signal))
         self._log_snr = torch.from_numpy(log_signal - np.log(-np.expm1(log_signal)))
         self.ends_at = 1.0 if ends_clean else float(self.alphas_cumprod[0])  # α² there
-        self._key = (beta.tobytes(), spacing, steps_offset, ends_clean)
+        self._key = (given.tobytes(), spacing, steps_offset, ends_clean)
         self._tables: dict[Any, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -199,6 +203,11 @@ class Schedule:
         """(T,) γ_t in float64, falling."""
         return self._log_snr
 
+    @property
+    def ends_without_signal(self) -> bool:
+        """Whether the last of its steps had to be left out, since nothing of x is left there."""
+        return len(self.betas) > len(self)
+
     @cached_property
     def signal(self) -> Tensor:
         """(T,) α_t in float64."""
@@ -230,15 +239,16 @@ class Schedule:
     def timesteps(self, steps: int, *, spacing: str | None = None) -> list[int]:
         """The timesteps that a sampler of `steps` steps visits, from noise to data.
 
-        "log_snr" makes equal steps of log-SNR, as far as the schedule's own allow.
+        "log_snr" makes equal steps of log-SNR, as far as the schedule's own allow. They are fewer
+        where two of them fall on one.
 
         Raises:
             ValueError: more of them than the schedule has, or so many that its offset moves some
                 beyond its end.
         """
-        total = len(self)
-        if whole("steps", steps, 1) > total:
-            raise ValueError(f"steps must lie between 1 and {total}; got {steps!r}")
+        total = len(self.betas)  # with a last step that is left out: spacings count it
+        if whole("steps", steps, 1) > len(self):
+            raise ValueError(f"steps must lie between 1 and {len(self)}; got {steps!r}")
         spacing = _known(spacing or self.spacing)
         if spacing == "log_snr":
             return self.nodes(steps)[0].flip(0)[:steps].tolist()
@@ -254,7 +264,8 @@ class Schedule:
             visited = np.round(np.arange(total, 0, -total / steps))[::-1] - 1
         else:
             visited = np.linspace(0, total - 1, steps).round()
-        return [int(t) for t in visited[::-1]]
+        seen = np.unique(np.minimum(visited, len(self) - 1))  # or the nearest that there is
+        return [int(t) for t in seen[::-1]]
 
     def nodes(self, count: int) -> tuple[Tensor, Tensor]:
         """Timesteps about equally far apart in log-SNR, with trapezoid weights ½Δγ.

@@ -33,7 +33,8 @@ class Wrapped(DiffusionModel):
         prediction: str = "noise",
     ):
         super().__init__(shape, schedule, dtype, device)
-        self.function, self.prediction = function, predictions.require_kind(prediction)
+        self.function = function
+        self.prediction = predictions.require_kind(prediction, schedule)
 
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the user's function says, checked, as noise.

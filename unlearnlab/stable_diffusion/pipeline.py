@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.predictions import require_kind
 from ..identity import content, contents
 from .families import Asked, family_of
 from .fields import require_visible
@@ -67,7 +68,7 @@ class TextToImage:
         self.pipeline, self.name, self.offload = pipeline, name, offload
         self.shape = self.family.shape
         self.schedule = self.family.schedule()
-        self.prediction = self.family.prediction()
+        self.prediction = require_kind(self.family.prediction(), self.schedule)
         self.words = _words(pipeline.tokenizer)
         self._states: dict[tuple[Asked, tuple[int, ...]], dict[str, Tensor]] = {}
         for part in (self.family.net, pipeline.vae, *self.family.text_encoders.values()):
