@@ -118,8 +118,10 @@ def read_scheduler(folder: Path) -> Any:
     if name != FLOW:
         require_scheduler(name, where)
     made: Any = getattr(diffusers, name, None)
-    if not hasattr(made, "from_config"):
+    if not isinstance(made, type):
         raise ValueError(f"{where}: unknown to diffusers; {GIVE}")
+    if not issubclass(made, diffusers.SchedulerMixin):  # a network would be built to say so
+        raise ValueError(f"{where}, which is no scheduler; {GIVE}")
     # Warnings are of keys that a newer or older version knows.
     with warnings.catch_warnings(), reading(str(folder / "scheduler_config.json")):
         warnings.simplefilter("ignore")
