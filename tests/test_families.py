@@ -110,10 +110,14 @@ def test_pictures_are_the_autoencoders(sd):
     assert off(sd.encode(images) / vae.scaling_factor + (vae.shift_factor or 0), mean) < 1e-5
 
 
-def test_a_student_is_one_of_the_stock_pipeline(sd, folder, tmp_path):
+@pytest.mark.parametrize("text_encoders", [False, True])
+def test_a_student_is_one_of_the_stock_pipeline(sd, folder, tmp_path, text_encoders):
     problem = ul.ReverseKL(sd.prompt("a cowboy"), [sd.prompt("a horse")], thresholds=[1.0])
     how = {"steps": 3, "batch": 2, "sampling_steps": 4, "lr": 1e-2, "evaluate": False}
-    run = ul.finetune(problem, sd.lora(rank=2), progress=False, **how)
+    student = sd.lora(rank=2, text_encoders=text_encoders)
+    run = ul.finetune(problem, student, progress=False, **how)
+    clip = {name for name in sd.family.text_encoders if name in sd.family.loaded}
+    assert set(run.student.encoders) == (clip if text_encoders else set())
     x, stock = noise(sd), diffusers.DiffusionPipeline.from_pretrained(folder)
     before = stocks(sd, stock, x)
     run.student.save(tmp_path / "lora")
@@ -179,6 +183,7 @@ def test_the_command_goes_from_yaml_to_the_stock_pipeline(sd, folder, tmp_path):
         "thresholds": 1.0,
         "rank": 2,
         "layers": "all",
+        "text_encoders": True,
         "samples": 2,
         "sample_steps": 2,
         "out": str(tmp_path / "run"),
@@ -190,6 +195,7 @@ def test_the_command_goes_from_yaml_to_the_stock_pipeline(sd, folder, tmp_path):
     stock = diffusers.DiffusionPipeline.from_pretrained(folder)
     stock.load_lora_weights(tmp_path / "run" / "lora")
     student = sd.load_lora(tmp_path / "run", text="a cowboy")
+    assert student.encoders
     x = noise(sd)
     assert off(ours(sd, student, x), stocks(sd, stock, x)) < 1e-4
 

@@ -168,6 +168,15 @@ def test_a_clip_is_a_judge(tmp_path):
         ("forget: []\nrelative: 0.5", "at least one to forget, or forget_images"),
         ("forget_images: x\nrelative: [0.5, 0.5]", "or one for each of 1 prompts to forget and"),
         ("forget: [a horse]\nrelative: 0.5\nlayers: []", "layers is an empty list"),
+        (
+            "forget: [a horse]\nrelative: 0.5\ntext_encoders: true\noffload: true",
+            "text_encoders: true trains .*offload: true keeps .*choose one",
+        ),
+        ("forget: [a horse]\nrelative: 0.5\ntext_encoders: 2", "text_encoders must be true or"),
+        (
+            "forget: [a horse]\nrelative: 0.5\ntext_encoders: true\ninit: x",
+            "text_encoders are of a new LoRA; the one of init keeps its own",
+        ),
         ("forget: [a horse]\nrelative: 0.5\nsize: [1, 2, 3]", "size must be one side, or height"),
     ],
 )

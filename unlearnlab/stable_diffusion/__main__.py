@@ -83,7 +83,8 @@ def unlearn(config: Config, sd: TextToImage, accelerator: Any, *, resume: bool) 
     student = None
     if config.method != "dual-only":
         if config.init is None:
-            student = sd.lora(config.rank, layers=config.layers, seed=config.seed)
+            how = {"layers": config.layers, "text_encoders": config.text_encoders}
+            student = sd.lora(config.rank, seed=config.seed, **how)
         else:
             student = sd.load_lora(config.init)
         accelerator.print(preflight.try_step(student, problem.retain, config.rows))

@@ -50,6 +50,7 @@ CHECKS: dict[str, Check] = {
     "method": fields.among([*METHODS, *BASELINES]),
     "rank": fields.whole(1),
     "layers": fields.optional(fields.names),
+    "text_encoders": fields.switch,
     "size": fields.optional(fields.sides),
     "offload": fields.switch,
     "guidance": fields.not_negative,

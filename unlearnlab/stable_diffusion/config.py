@@ -38,7 +38,7 @@ class Config:
             draws without one, and None for the one to retain.
         method: of `finetune`, or a baseline (esd, vdu, ablation, fdivergence).
         until: "met", to train until the thresholds hold on the student's own samples.
-        rank, layers: of the student, as in `LoRA`.
+        rank, layers, text_encoders: of the student, as in `LoRA`.
         size, offload: of the pipeline, as in `TextToImage`.
         init: a LoRA to start from, whose rank and layers are kept: its file or folder, or an
             earlier run's.
@@ -79,6 +79,7 @@ class Config:
     method: str = "primal-dual"
     rank: int = 8
     layers: Any = None
+    text_encoders: bool = False
     size: Any = None
     offload: bool = False
     init: str | None = None
@@ -152,10 +153,16 @@ class Config:
 
     def _require_init(self) -> None:
         """Refuse a LoRA to start from that is not there, or that nothing would start from."""
+        if self.text_encoders and self.offload:
+            raise ValueError(
+                "text_encoders: true trains the text encoders, and offload: true keeps them in the "
+                "CPU's memory: choose one of them"
+            )
         if self.init is None:
             return
-        if self.layers is not None:
-            raise ValueError("layers are of a new LoRA; the one of init keeps its own")
+        if self.layers is not None or self.text_encoders:
+            name = "text_encoders" if self.layers is None else "layers"
+            raise ValueError(f"{name} are of a new LoRA; the one of init keeps its own")
         if self.method == "dual-only":
             raise ValueError("init is of methods with a student; dual-only has none")
         try:

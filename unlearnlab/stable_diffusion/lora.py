@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.schedule import whole
+from ..errors import switch
 from ..files import require_unchanged
 from . import adapters, lora_file
 from .prompt import Prompt
 
 if TYPE_CHECKING:
     from .pipeline import TextToImage
+
+READING = ("q_proj", "k_proj", "v_proj", "out_proj")  # the attention of a CLIP text encoder
 
 
 class LoRA(Prompt, nn.Module):
@@ -34,14 +37,18 @@ class LoRA(Prompt, nn.Module):
         layers: which to change: "cross", the attention to the text (of a transformer the text's
             side of it); "all", all attention; or linear layers by the end of their names. By
             default "cross" of a UNet, and "all" of a transformer.
+        text_encoders: whether to change the attention of its CLIP text encoders, too, with the same
+            rank. While they are trained, a prompt is read anew at every step.
         text: the prompt it draws; by default the one of the problem it is trained on.
         seed: of A.
 
     Attributes:
         adapter: what peft calls the change.
+        encoders: the text encoders that are changed, by name.
 
     Raises:
-        ValueError: a pipeline whose adapters are fused or switched off; layers that it has not.
+        ValueError: a pipeline whose adapters are fused or switched off; layers that it has not;
+            text encoders to train that the pipeline keeps off the network's device.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class LoRA(Prompt, nn.Module):
         *,
         rank: int = 8,
         layers: str | Sequence[str] | None = None,
+        text_encoders: bool = False,
         text: str | None = None,
         guidance: float = 1.0,
         seed: int = 0,
@@ -61,7 +69,10 @@ class LoRA(Prompt, nn.Module):
         if net is None:
             names = source.family.chosen(source.family.layers if layers is None else layers)
             net = _adapted(source.family.net, whole("rank", rank, 1), names, seed, self.adapter)
+            if switch("text_encoders", text_encoders):
+                source = _with_encoders(source, rank, seed, self.adapter)
         Prompt.__init__(self, source, text or "", guidance=guidance, net=net)
+        self.encoders = nn.ModuleDict(_changed(source, self.adapter))
         self.bound = text is not None
 
     def condition(self, retain: Any) -> None:
@@ -87,6 +98,10 @@ class LoRA(Prompt, nn.Module):
         beside = [name for name in adapters.active(self.net) if name != self.adapter]
         network = adapters.shared(self.net, self.adapter)
         pupil.net = adapters.trainable(network, self.adapter, beside)
+        if self.encoders:
+            own = {name: adapters.shared(one, self.adapter) for name, one in self.encoders.items()}
+            pupil.source = _trained(self.source.with_parts(**own), self.adapter)
+            pupil.encoders = nn.ModuleDict(own)
         return pupil
 
     @property
@@ -108,12 +123,7 @@ class LoRA(Prompt, nn.Module):
             ValueError: another format, or a folder that holds something.
         """
         family = self.source.family
-        changed = [
-            name
-            for name, one in family.text_encoders.items()
-            if self.adapter in getattr(one, "peft_config", {})
-        ]
-        names = dict.fromkeys([family.network, *changed], self.adapter)
+        names = dict.fromkeys([family.network, *self.encoders], self.adapter)
         lora_file.write(family, self.pipeline, names, Path(folder), format)
 
     @classmethod
@@ -147,15 +157,16 @@ class LoRA(Prompt, nn.Module):
         """Set s, how much of the change is applied: 0 is the pipeline, 1 the student."""
         if not 0 <= factor < float("inf"):
             raise ValueError(f"factor must not be negative; got {factor!r}")
-        for _, layer in adapters.layers(self.net):
-            if self.adapter in layer.r:
-                layer.set_scale(self.adapter, factor)
+        for network in (self.net, *self.encoders.values()):
+            for _, layer in adapters.layers(network):
+                if self.adapter in layer.r:
+                    layer.set_scale(self.adapter, factor)
+        if self.encoders:
+            self.source.read_anew()
 
     def __repr__(self) -> str:
         size = sum(
-            p.numel()
-            for name, p in self.net.named_parameters()
-            if adapters.belongs(name, self.adapter)
+            p.numel() for name, p in self.named_parameters() if adapters.belongs(name, self.adapter)
         )
         return f"LoRA({self.text!r} in {self.source.name!r}, {size} parameters)"
 
@@ -165,6 +176,33 @@ def _networks(source: TextToImage) -> dict[str, Any]:
     family = source.family
     clip = {k: one for k, one in family.text_encoders.items() if k in family.loaded}
     return {family.network: family.net} | clip
+
+
+def _changed(source: TextToImage, adapter: str) -> dict[str, Any]:
+    """The text encoders that carry an adapter."""
+    encoders = source.family.text_encoders.items()
+    return {name: one for name, one in encoders if adapter in getattr(one, "peft_config", {})}
+
+
+def _trained(source: TextToImage, adapter: str) -> TextToImage:
+    """The pipeline, with an adapter of its text encoders to be trained."""
+    for one in _changed(source, adapter).values():
+        beside = [name for name in adapters.active(one) if name != adapter]
+        adapters.trainable(one, adapter, beside)
+    return source
+
+
+def _with_encoders(source: TextToImage, rank: int, seed: int, adapter: str) -> TextToImage:
+    """The pipeline with low-rank changes in its text encoders, which it alone has."""
+    if source.offload:
+        raise ValueError(
+            "text_encoders=True trains the text encoders, and the pipeline was read with "
+            "offload=True, which keeps them in the CPU's memory: choose one of them"
+        )
+    networks = _networks(source)
+    del networks[source.family.network]
+    made = {name: _adapted(one, rank, READING, seed, adapter) for name, one in networks.items()}
+    return _trained(source.with_parts(**made), adapter)
 
 
 def _adapted(net: Any, rank: int, names: Sequence[str], seed: int, adapter: str) -> Any:

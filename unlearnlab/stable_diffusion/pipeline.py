@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from .fields import require_visible
 from .loading import assembled, read_pipeline
 from .lora import LoRA
 from .prompt import Prompt
+from .words import require_known, require_whole, words
 
 PIXELS = 1 << 18  # in one call of the autoencoder: one image of 512 × 512
-CLOSED = 1000  # a vocabulary smaller than this knows whole words only
 
 
 class TextToImage:
@@ -69,7 +68,7 @@ class TextToImage:
         self.shape = self.family.shape
         self.schedule = self.family.schedule()
         self.prediction = require_kind(self.family.prediction(), self.schedule)
-        self.words = _words(pipeline.tokenizer)
+        self.words = words(pipeline.tokenizer)
         self._states: dict[tuple[Asked, tuple[int, ...]], dict[str, Tensor]] = {}
         for part in (self.family.net, pipeline.vae, *self.family.text_encoders.values()):
             part.eval().requires_grad_(False)
@@ -176,45 +175,39 @@ class TextToImage:
     def states(
         self, text: str, negative: bool = False, strength: float | None = None
     ) -> dict[str, Tensor]:
-        """What the network sees of what it is `Asked`, one row of each condition; computed once."""
+        """What the network sees of what it is `Asked`, one row of each condition.
+
+        They are computed once; while text encoders are trained, at every call, with gradients.
+        """
         asked = Asked(text, negative, strength)
+        encoders = self.family.text_encoders.values()
+        if any(p.requires_grad for one in encoders for p in one.parameters()):
+            return self._read(asked)
         # A textual inversion adds to a tokenizer.
         tokenizers = [tokenizer for tokenizer, _ in self.family.limits()]
         known = (asked, tuple(map(len, tokenizers)))
         if known not in self._states:
-            require_visible("prompt", text)
-            self._require_words(text)
-            for tokenizer, longest in self.family.limits():
-                self._require_read(text, tokenizer, longest)
-            with torch.no_grad(), self._at_work(*self.family.text_encoders.values()):
-                seen = self.family.conditions(asked)
-            self._states[known] = {name: one.to(self.device) for name, one in seen.items()}
+            with torch.no_grad():
+                self._states[known] = self._read(asked)
         return self._states[known]
 
-    def _require_words(self, given: str) -> None:
-        """Refuse words that a closed vocabulary does not have."""
-        added = self.pipeline.tokenizer.get_added_vocab()
-        words = {word for word in given.split() if word not in added}
-        unknown = sorted({word.lower() for word in words} - self.words) if self.words else []
-        if unknown:
-            raise ValueError(
-                f"prompt {given!r} has words that {self.name!r} has never seen: "
-                f"{', '.join(unknown)}; it knows {', '.join(sorted(self.words))}"
-            )
+    def read_anew(self) -> None:
+        """Forget what text encoders that have changed since said of prompts."""
+        self._states.clear()
 
-    def _require_read(self, given: str, tokenizer: Any, longest: int) -> None:
-        """Refuse a prompt that a text encoder would see cut.
+    def _read(self, asked: Asked) -> dict[str, Tensor]:
+        """What the text encoders say of a prompt, on the network's device.
 
-        A textual inversion of several vectors is several tokens.
+        Raises:
+            ValueError: as in `prompt`.
         """
-        convert = getattr(self.pipeline, "maybe_convert_prompt", lambda text, _: text)
-        pieces = tokenizer.tokenize(convert(given, tokenizer))
-        if len(pieces) > longest:
-            cut = "".join(pieces[longest:]).replace("</w>", " ").replace("▁", " ").strip()
-            raise ValueError(
-                f"prompt {given!r} has {len(pieces)} tokens, and the text encoder reads "
-                f"{longest}: shorten it; {cut!r} would be cut off"
-            )
+        require_visible("prompt", asked.text)
+        require_known(asked.text, self.words, self.pipeline.tokenizer, self.name)
+        for tokenizer, longest in self.family.limits():
+            require_whole(asked.text, self.pipeline, tokenizer, longest)
+        with self._at_work(*self.family.text_encoders.values()):
+            seen = self.family.conditions(asked)
+        return {name: one.to(self.device) for name, one in seen.items()}
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [−1, 1], float32; through the safety checker, if any."""
@@ -285,12 +278,3 @@ def _wide_enough(vae: Any) -> Iterator[None]:
 def _at_once(x: Tensor, scale: int) -> int:
     """Images in one call of an autoencoder, `scale` times as long and wide as x."""
     return max(1, PIXELS // (x.shape[-2] * x.shape[-1] * scale**2))
-
-
-def _words(tokenizer: Any) -> set[str]:
-    """The words of a closed vocabulary: tokens that end a word and no longer token."""
-    if len(tokenizer) >= CLOSED:
-        return set()
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    ends = {right for _, right in merges}
-    return {v[:-4] for v in tokenizer.get_vocab() if v.endswith("</w>") and v not in ends}

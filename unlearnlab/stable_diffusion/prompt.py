@@ -82,7 +82,8 @@ class Prompt(DiffusionModel):
 
     def told(self) -> dict[str, Any]:
         """What the network sees of the prompt, and how strongly it applies its adapters."""
-        found = [[*one, self.source.states(*one)] for one in self.asked]
+        with torch.no_grad():
+            found = [[*one, self.source.states(*one)] for one in self.asked]
         scales = [
             [name, layer.active_adapters, layer.scaling]
             for name, layer in adapters.layers(self.net)
