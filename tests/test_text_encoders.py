@@ -1,11 +1,13 @@
 """Text encoders that are trained beside the network: gradients, files, and what stays as it was."""
 
 import pytest
+import small_pipelines
 import torch
 from diffusers import StableDiffusionPipeline
 
 import unlearnlab as ul
 from unlearnlab.diffusion.model import Effort
+from unlearnlab.diffusion.quadrature import predict_all
 from unlearnlab.stable_diffusion.prompt import Prompt
 from unlearnlab.stable_diffusion.tiny import untrained
 
@@ -127,12 +129,61 @@ def test_trained_further_from_its_file_both_move(sd, tmp_path):
     assert kinds == {"net", "encoders"}
 
 
-def test_what_is_kept_off_the_device_is_not_trained():
+def test_what_is_kept_off_the_device_is_not_trained(tmp_path):
     away = ul.TextToImage(untrained(), offload=True)
-    with pytest.raises(ValueError, match=r"text_encoders=True .* offload=True.*choose one"):
+    with pytest.raises(ValueError, match=r"text_encoders=True, .*offload=True.*read it without"):
         away.lora(text_encoders=True)
+    sd = ul.TextToImage(untrained())
+    sd.lora(rank=2, text_encoders=True).save(tmp_path)
+    loaded = away.load_lora(tmp_path)  # to draw by, not to train
+    assert torch.allclose(of(loaded.prompt("a cowboy")), of(sd.prompt("a cowboy")), atol=1e-6)
+    with pytest.raises(ValueError, match=r"the file that it was loaded from.*offload=True"):
+        ul.finetune(problem(away), loaded, **HOW)
     with pytest.raises(TypeError, match="text_encoders must be True or False; got 'yes'"):
         away.lora(text_encoders="yes")
+
+
+@pytest.mark.parametrize("form", ["diffusers", "kohya"])
+def test_in_half_precision_the_numbers_of_the_file_stay(tmp_path, form):
+    sd = ul.TextToImage(untrained().to(torch.bfloat16))
+    student = sd.lora(rank=2, text_encoders=True)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in student.parameters():
+            if p.requires_grad:
+                p.copy_(0.05 * torch.randn(p.shape, generator=generator))
+    student.save(tmp_path, form)
+    again = sd.load_lora(tmp_path)
+    pairs = zip(student.named_parameters(), again.parameters(), strict=True)
+    moving = [(name, p, q) for (name, p), q in pairs if p.requires_grad]
+    assert {name.split(".")[0] for name, *_ in moving} == {"net", "encoders"}
+    for name, p, q in moving:
+        assert q.requires_grad and q.dtype == torch.float32
+        assert torch.equal(p, q), name
+
+
+def test_prompts_are_read_by_their_own_encoders_in_one_call(sd):
+    student = sd.lora(rank=2, text="a cowboy", text_encoders=True)
+    with torch.no_grad():
+        for name, p in student.encoders.named_parameters():
+            if "lora_B" in name:
+                p.fill_(0.3)
+    mixed = [sd.prompt("a cowboy"), student.source.prompt("a cowboy")]  # of one network
+    alone = [of(one) for one in mixed]
+    with torch.no_grad():
+        together = predict_all(mixed, X, T)
+    assert float((alone[0] - alone[1]).abs().max()) > 1e-3
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_masked_gradient_knows_layers_that_nobody_reads():
+    """SDXL reads the last layer but one of its first text encoder."""
+    sdxl = ul.TextToImage(small_pipelines.sdxl(), size=small_pipelines.PIXELS)
+    student = sdxl.lora(rank=2, text_encoders=True)
+    how = HOW | {"data": torch.zeros(2, *sdxl.shape), "anchor": sdxl.prompt("a house")}
+    run = ul.baselines.salun(problem(sdxl), student, **how)
+    assert len(run.history["loss"]) > 0
 
 
 def test_stock_pipelines_see_one_more_adapter_and_no_other_part(sd):

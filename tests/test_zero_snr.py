@@ -43,6 +43,39 @@ def test_spacings_count_it(spacing, steps):
     assert ul.Schedule.from_scheduler(scheduler).timesteps(steps) == visited
 
 
+@pytest.mark.parametrize("schedule", ["usual", "flow", "no signal"])
+@pytest.mark.parametrize("spacing", (*SPACINGS, "log_snr"))
+def test_every_number_of_steps_goes_from_noise_to_data(schedule, spacing):
+    """By diffusers' formula in floating point 62 of 1000 numbers had a step at −1 besides."""
+    made = {
+        "usual": ul.Schedule(spacing=spacing),
+        "flow": ul.Schedule.flow(spacing=spacing, shift=3.0),
+        "no signal": ul.Schedule.from_scheduler(stock(), spacing=spacing),
+    }[schedule]
+    for steps in range(1, len(made)):
+        visited = made.timesteps(steps)
+        assert visited == sorted(set(visited), reverse=True)
+        assert visited[-1] >= 0 and visited[0] < len(made)
+        if spacing == "trailing":
+            assert visited[0] == len(made) - 1
+            assert len(visited) == steps or schedule == "no signal"
+
+
+def test_betas_that_are_rescaled_are_not_read_as_they_were():
+    betas = torch.linspace(1e-4, 0.02, 1000).tolist()
+    scheduler = stock(trained_betas=betas)
+    schedule = ul.Schedule.from_scheduler(scheduler)
+    assert schedule.ends_without_signal
+    bars = scheduler.alphas_cumprod.double()[:-1]
+    assert torch.allclose(schedule.alphas_cumprod, bars, rtol=2e-5, atol=0)
+
+
+def test_half_precision_is_refused_where_it_is_amplified(tmp_path):
+    folder = saved(tmp_path, stock())
+    with pytest.raises(ValueError, match=r"zero signal .*bfloat16 is amplified: load .*float32"):
+        ul.DDPM.from_pretrained(folder, dtype=torch.bfloat16)
+
+
 def test_where_two_steps_fall_on_one_it_is_visited_once():
     schedule = ul.Schedule.from_scheduler(stock())
     visited = schedule.timesteps(999)

@@ -70,7 +70,10 @@ class SalUn(DataObjective):
         for i in range(BATCHES):
             draws = Draws([0] * self.members, i, like=like)
             loss = self.forgotten(self.errors(student, draws)).sum()
-            for size, slope in zip(sizes, torch.autograd.grad(loss, self.parameters), strict=True):
+            slopes = torch.autograd.grad(
+                loss, self.parameters, allow_unused=True, materialize_grads=True
+            )  # a text encoder's last layer may be read by nobody
+            for size, slope in zip(sizes, slopes, strict=True):
                 size += slope
         every = torch.cat([size.abs().flatten() for size in sizes])
         chosen = max(1, int(self.options.share * len(every)))
@@ -80,7 +83,8 @@ class SalUn(DataObjective):
     def hook(self, parameters: Any) -> None:
         """Only masked weights have a gradient."""
         for p, mask in zip(parameters, self.masks, strict=True):
-            p.grad *= mask
+            if p.grad is not None:
+                p.grad *= mask
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Towards the anchor on forgotten samples, denoising on retained ones."""

@@ -70,6 +70,11 @@ class DDPM(DiffusionModel, nn.Module):
         self.unet = unet
         self.reading = reading or Reading()
         require_kind(self.reading.kind, schedule)
+        if schedule.ends_without_signal and first.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                "the schedule has zero signal at its end (rescale_betas_zero_snr), where rounding "
+                f"to {first.dtype} is amplified: load the model with dtype=torch.float32"
+            )
         if classes and null_class is None:
             raise ValueError(
                 f"null_class must say whether the last of the network's {classes} classes means "

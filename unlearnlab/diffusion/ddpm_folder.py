@@ -120,6 +120,8 @@ def read_scheduler(folder: Path) -> Any:
     made: Any = getattr(diffusers, name, None)
     if not isinstance(made, type):
         raise ValueError(f"{where}: unknown to diffusers; {GIVE}")
+    if missing := getattr(made, "_backends", None):  # a stand-in of diffusers
+        raise ValueError(f"{where}, which needs {', '.join(missing)}: install it, or {GIVE}")
     if not issubclass(made, diffusers.SchedulerMixin):  # a network would be built to say so
         raise ValueError(f"{where}, which is no scheduler; {GIVE}")
     # Warnings are of keys that a newer or older version knows.

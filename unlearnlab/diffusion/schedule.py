@@ -174,7 +174,8 @@ class Schedule:
             from diffusers import DDPMScheduler
 
             scheduler = DDPMScheduler.from_config(dict(config))
-        given = config.get("trained_betas")  # in full precision, which the scheduler's are not
+        # In full precision, which the scheduler's are not; but it may have rescaled them.
+        given = None if config.get("rescale_betas_zero_snr") else config.get("trained_betas")
         betas = scheduler.betas.cpu().double().numpy() if given is None else given
         return cls(
             betas,
@@ -261,7 +262,8 @@ class Schedule:
                     f"last of {total}; or give spacing 'trailing'"
                 )
         elif spacing == "trailing":
-            visited = np.round(np.arange(total, 0, -total / steps))[::-1] - 1
+            # By whole numbers: down by total/steps, rounding adds one below the first at times.
+            visited = np.round(total - np.arange(steps)[::-1] * total / steps) - 1
         else:
             visited = np.linspace(0, total - 1, steps).round()
         seen = np.unique(np.minimum(visited, len(self) - 1))  # or the nearest that there is

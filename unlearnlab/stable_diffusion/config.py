@@ -158,6 +158,8 @@ class Config:
                 "text_encoders: true trains the text encoders, and offload: true keeps them in the "
                 "CPU's memory: choose one of them"
             )
+        if self.text_encoders and self.method == "dual-only":
+            raise ValueError("text_encoders is of methods with a student; dual-only has none")
         if self.init is None:
             return
         if self.layers is not None or self.text_encoders:

@@ -99,6 +99,7 @@ class LoRA(Prompt, nn.Module):
         network = adapters.shared(self.net, self.adapter)
         pupil.net = adapters.trainable(network, self.adapter, beside)
         if self.encoders:
+            _require_near(self.source)
             own = {name: adapters.shared(one, self.adapter) for name, one in self.encoders.items()}
             pupil.source = _trained(self.source.with_parts(**own), self.adapter)
             pupil.encoders = nn.ModuleDict(own)
@@ -146,11 +147,13 @@ class LoRA(Prompt, nn.Module):
             raise ValueError(f"{path} changes nothing of the {family.network} of {source!r}")
         for name in changed:
             adapters.trainable(getattr(made, name), adapter, before[name])
+            lora_file.exact(family, path, name, getattr(made, name), adapter)
         net = getattr(made, family.network)
-        lora_file.exact(family, path, net, adapter)
         encoders = {name: getattr(made, name) for name in changed if name != family.network}
         if encoders:
             source = source.with_parts(**encoders)
+            if not source.offload:
+                _trained(source, adapter)
         return cls(source, text=text, net=net, adapter=adapter)
 
     def scale(self, factor: float) -> None:
@@ -192,13 +195,19 @@ def _trained(source: TextToImage, adapter: str) -> TextToImage:
     return source
 
 
-def _with_encoders(source: TextToImage, rank: int, seed: int, adapter: str) -> TextToImage:
-    """The pipeline with low-rank changes in its text encoders, which it alone has."""
+def _require_near(source: TextToImage) -> None:
+    """Refuse to train what is kept away from the network."""
     if source.offload:
         raise ValueError(
-            "text_encoders=True trains the text encoders, and the pipeline was read with "
-            "offload=True, which keeps them in the CPU's memory: choose one of them"
+            "the student changes text encoders (text_encoders=True, or the file that it was loaded "
+            "from), and the pipeline was read with offload=True, which keeps them in the CPU's "
+            "memory: read it without, or train a student without them"
         )
+
+
+def _with_encoders(source: TextToImage, rank: int, seed: int, adapter: str) -> TextToImage:
+    """The pipeline with low-rank changes in its text encoders, which it alone has."""
+    _require_near(source)
     networks = _networks(source)
     del networks[source.family.network]
     made = {name: _adapted(one, rank, READING, seed, adapter) for name, one in networks.items()}

@@ -140,15 +140,23 @@ def _settle(
         raise ValueError(f"{next(iter(alphas))} belongs to no layer")
 
 
-def exact(family: Family, path: Path, network: Any, adapter: str) -> None:
-    """Give a network's adapter the numbers of the file: diffusers rounds them to the dtype of W."""
-    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+def exact(family: Family, path: Path, part: str, network: Any, adapter: str) -> None:
+    """Give the adapter of a part the numbers of the file: diffusers rounds them to W's dtype."""
+    from diffusers.utils.state_dict_utils import (
+        convert_state_dict_to_diffusers,
+        convert_state_dict_to_peft,
+        convert_unet_state_dict_to_peft,
+    )
     from peft import set_peft_model_state_dict
 
     tensors, _ = _known(family, path, load_file(path))
-    start = f"{family.network}."
+    start = f"{part}."
     own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-    if own and "lora_A" not in next(iter(own)):
+    if part != family.network:
+        own = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
+        if not hasattr(network, "text_model"):  # as newer transformers name the layers
+            own = {k.removeprefix("text_model."): v for k, v in own.items()}
+    elif own and "lora_A" not in next(iter(own)):
         own = convert_unet_state_dict_to_peft(own)
     set_peft_model_state_dict(network, own, adapter_name=adapter)
 

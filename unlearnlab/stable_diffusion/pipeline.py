@@ -33,7 +33,8 @@ class TextToImage:
         size: (height, width) of its pictures in pixels, or the side of squares; by default those
             that it was trained for.
         offload: keep text encoders and autoencoder in the CPU's memory, and bring them to the
-            network's device only while they are used: training calls neither.
+            network's device only while they are used: training calls neither (and so no student
+            can change its text encoders).
 
     Attributes:
         pipeline: the same.

@@ -101,8 +101,10 @@ class Prompt(DiffusionModel):
     ) -> list[Tensor]:
         """ε̂ of several prompts at the same points, in one call: every text once."""
         prompts = [one for one in models if isinstance(one, Prompt)]
-        asked = list(dict.fromkeys(one for prompt in prompts for one in prompt.asked))
-        told = [self.source.states(*one) for one in asked]
+        # A text is read by the encoders of its own source: networks may be shared, and they not.
+        pairs = ((prompt.source, one) for prompt in prompts for one in prompt.asked)
+        asked = list(dict.fromkeys(pairs))
+        told = [source.states(*one) for source, one in asked]
         n, rows, own = len(asked), len(x_t), self.source.dtype
         seen = {
             name: torch.cat([one[name] for one in told]).to(own).repeat_interleave(rows, 0)
@@ -118,12 +120,10 @@ class Prompt(DiffusionModel):
         }
         return [one.guided(found) for one in prompts]
 
-    def guided(self, found: dict[Asked, Tensor]) -> Tensor:
+    def guided(self, found: dict[tuple[TextToImage, Asked], Tensor]) -> Tensor:
         """ε̂_neg + w(ε̂_text − ε̂_neg)."""
-        if len(self.asked) == 1:
-            return found[self.asked[0]]
-        text, negative = self.asked
-        return torch.lerp(found[negative], found[text], self.guidance)
+        text, *negative = (found[self.source, one] for one in self.asked)
+        return torch.lerp(negative[0], text, self.guidance) if negative else text
 
     def images(self, n: int, *, sampler: str = "ddim", steps: int = 25, seed: int = 0) -> Tensor:
         """n images (n, 3, H, W) in [−1, 1], by "ddim" or "ddpm"."""

@@ -85,7 +85,7 @@ def students_beside_optima(
         lower.set_xticks(range(3), ["left mode", "middle", "right"])
         lower.set(xlim=(-0.5, 2.5), ylim=(-0.1, 0.1))
     axes[0, 0].set_ylabel("density (1/unit of x)")
-    axes[1, 0].set_ylabel("mass, student − optimum")
+    axes[1, 0].set_ylabel("mass, drawn − optimum")
     axes[0, 0].legend(loc="upper right", fontsize="x-small")
     plot.show(axes[0, 0], alt=alt)
 
