@@ -1,6 +1,6 @@
 """Unlearning towards an anchor by several f-divergences: score networks on three Gaussians.
 
-The network of figure 4 forgets its outer mode by becoming, there, the middle one. [N], arXiv
+The modes of figure 4: the outer one is forgotten by becoming, there, the middle one. [N], arXiv
 2509.21167, reports that squared Hellinger dominates squared error (KL) in what is forgotten and
 what is kept.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import unlearnlab as ul
-from figures.experiments import MEANS, three_modes
-from figures.networks import SEEDS, _measure, _pair, mixture
+from figures.experiments import MEANS
+from figures.networks import SEEDS, measured, mixture, on_grid
 from unlearnlab.baselines.fdivergence import fdivergence
 
 RUNS = (  # divergence, steps; of the learned ones, one in five moves the student
@@ -32,8 +32,7 @@ def anchors() -> dict[str, Any]:
         mixture(means).diffused(schedule) for means in (list(MEANS), [MEANS[2]], [MEANS[1]])
     )
     net = ul.ScoreNetwork(1, schedule).fit(exact.sample(20_000))
-    base = float(ul.Likelihood(*_pair(three_modes(MEANS[2])), relative=1.0).baseline()[0])
-    problem = ul.Likelihood(net, [forget], thresholds=[0.01 * base])
+    problem = ul.Likelihood(net, [forget], thresholds=0.01 * on_grid("LU").baseline())
     rows = []
     for name, steps in RUNS:
         for seed in SEEDS[:1] if name == "js" else SEEDS:
@@ -48,6 +47,6 @@ def anchors() -> dict[str, Any]:
                 evaluate=False,
             )
             path = float(run.history["objective"][-1])
-            rows.append([name, steps, seed, *_measure(run.student, base), path])
+            rows.append([name, steps, seed, *measured(run.student), path])
     columns = ["divergence", "steps", "seed", "left", "KL to the kept", "KL to q", "path KL"]
-    return {"columns": columns, "pretrained": _measure(net, base), "rows": rows}
+    return {"columns": columns, "pretrained": measured(net), "rows": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -26,6 +27,7 @@ SUMS = (0.1, 0.2, 0.3, 0.4, 0.5)  # Λ of the equal weights
 ASCENT = {"steps": 45, "batch": 12, "sampling_steps": 8}
 DUAL_LR = 0.06  # over the threshold: what a dual step adds where nothing is separated yet
 CHAINS, CHAIN_STEPS = 96, 10  # of a path KL
+SEEDS = (0, 1, 2)
 
 
 @cache
@@ -35,12 +37,12 @@ def models() -> tuple[Any, tuple[Any, ...]]:
     return sd.prompt(RETAINED), tuple(map(sd.prompt, CONCEPTS.values()))
 
 
-def measured(model: Any) -> dict[str, Any]:
+def measured(model: Any, seed: int) -> dict[str, Any]:
     """Divergences from the retained prompt and from each concept, and rates."""
     retain, forget = models()
     sd, tell = tools()
-    latents = model.sample(DRAWN, steps=STEPS, seed=11)
-    chains = {"samples": CHAINS, "steps": CHAIN_STEPS, "seed": 5}
+    latents = model.sample(DRAWN, steps=STEPS, seed=3000 + seed)
+    chains = {"samples": CHAINS, "steps": CHAIN_STEPS, "seed": 5000 + seed}
     deviation, *apart = path_kls(model, [retain, *forget], **chains)
     return {
         "deviation": float(deviation),
@@ -51,7 +53,7 @@ def measured(model: Any) -> dict[str, Any]:
     }
 
 
-def concepts_run(kind: str, level: float) -> dict[str, Any]:
+def concepts_run(kind: str, level: float, seed: int) -> dict[str, Any]:
     """Multipliers by dual ascent to one threshold for all, or equal ones, and what they draw.
 
     Args:
@@ -59,20 +61,25 @@ def concepts_run(kind: str, level: float) -> dict[str, Any]:
     """
     retain, forget = models()
     if kind == "constrained":
-        how = {**ASCENT, "dual_lr": DUAL_LR / level, "evaluate": False, "progress": False}
+        how: dict[str, Any] = {**ASCENT, "dual_lr": DUAL_LR / level, "seed": seed}
+        how |= {"evaluate": False, "progress": False}
         run = ul.finetune(ul.ReverseKL(retain, forget, level), method="dual-only", **how)
         multipliers, status = run.multipliers, run.status
     else:
         multipliers, status = np.full(len(forget), level / len(forget)), "fixed"
     model = ComposedModel(retain, forget, multipliers / (1 - multipliers.sum()))
-    return {"multipliers": multipliers.tolist(), "status": status, **measured(model)}
+    return {"multipliers": multipliers.tolist(), "status": status, **measured(model, seed)}
 
 
 def concepts(key: str) -> dict[str, Any]:
     """Figure 6: the worst concept against the distance to the pretrained model."""
-    jobs = {
-        f"{kind} {level}": partial(concepts_run, kind, level)
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {
+        f"{kind} {level} seed {seed}": partial(concepts_run, kind, level, seed)
         for kind, levels in (("constrained", THRESHOLDS), ("equal weights", SUMS))
         for level in levels
+        for seed in SEEDS
     }
-    return {"pretrained": measured(models()[0]), "runs": run_all("concepts", key, jobs)}
+    jobs |= {
+        f"pretrained seed {seed}": lambda seed=seed: measured(models()[0], seed) for seed in SEEDS
+    }
+    return {"runs": run_all("concepts", key, jobs)}

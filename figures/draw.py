@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from figures.draw_digits import (
     TASKS,
@@ -18,6 +17,7 @@ from figures.draw_digits import (
     unconditional,
 )
 from figures.draw_divergences import divergences, minmax
+from figures.draw_networks import figure4
 from figures.draw_scenes import concepts, cowboys, horses, horses_table
 from figures.draw_shootout import shootout, shootout_table
 from figures.experiments import RESULTS
@@ -193,50 +193,6 @@ def paths(result: Result, path: Path) -> Result:
 
 def _rounded(rows: list[list[float]]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows]
-
-
-def figure4(result: Result, path: Path) -> Result:
-    """Students beside exact targets: likelihood follows its own, composed reverse KL does not."""
-    styles = {
-        "LU": ("o", plot.UNLEARNED, "likelihood constraint (LU)"),
-        "RU": ("s", plot.FORGOTTEN, "fixed multiplier (reverse KL)"),
-    }
-    numbers: Result = {"columns": ["asked", "left", "±", "KL to the kept", "±"]}
-    with plot.style():
-        figure, ax = plt.subplots(figsize=(6.4, 4.2))
-        for kind, (marker, color, label) in styles.items():
-            exact = np.array(result["exact"][kind])
-            ax.plot(exact[:, 0], exact[:, 1], color=color, lw=1, label=f"{label}, exact target")
-            asked = [row[0] for row in result[kind]]
-            seeds = np.array([row[1:] for row in result[kind]])[..., :2]  # level, seed, number
-            mean, error = seeds.mean(1), seeds.std(1, ddof=1) / np.sqrt(seeds.shape[1])
-            ax.errorbar(
-                *mean.T,
-                xerr=error[:, 0],
-                yerr=error[:, 1],
-                fmt=marker,
-                ms=4.5,
-                color=color,
-                mfc="white",
-                capsize=2,
-                label=f"{label}, trained",
-            )
-            rows = zip(asked, mean[:, 0], error[:, 0], mean[:, 1], error[:, 1], strict=True)
-            numbers[kind] = _rounded([list(map(float, row)) for row in rows])
-        ax.set_xscale("log")
-        ax.set_xticks([0.01, 0.05, 0.2, 0.5, 0.9], ["1 %", "5 %", "20 %", "50 %", "90 %"])
-        ax.set_yscale("log")
-        ax.set_yticks([0.03, 0.1, 0.3, 1, 3, 10], ["0.03", "0.1", "0.3", "1", "3", "10"])
-        ax.minorticks_off()
-        ax.set(
-            xlim=(0.008, 1.15),
-            ylim=(0.02, 20),
-            xlabel="unlearning likelihood left, share of the pretrained value",
-            ylabel="KL(p‖retained modes) (nats)",
-        )
-        ax.legend(loc="lower right")
-        figure.savefig(path)
-    return numbers
 
 
 DRAWINGS = (

@@ -12,7 +12,6 @@ import numpy as np
 
 from figures.concepts import CONCEPTS
 from figures.draw_digits import COLORS, cell, methods
-from figures.scenes import DRAWN
 from unlearnlab import plot
 
 Result = dict[str, Any]
@@ -35,32 +34,36 @@ def cowboys(result: Result, path: Path) -> Result:
     return {key: value for key, value in result.items() if key not in ("before", "after", "code")}
 
 
-def concept_curve(result: Result, kind: str) -> np.ndarray:
-    """Rows (KL to pretrained, its error, worst KL to a concept, its error, worst share)."""
-    rows = []
+def concept_rows(result: Result, kind: str) -> np.ndarray:
+    """(L, 2, 3) of a kind of run: mean and standard error over seeds, at each level.
+
+    Columns: KL to the pretrained model, least KL to a concept, and the largest share of images.
+    """
+    levels: dict[str, list[list[float]]] = {}
     for label, run in result["runs"].items():
         if label.startswith(kind):
-            worst = int(np.argmin(run["separations"]))
+            level = label.partition(" seed ")[0]
             share = max(run["rates"][name] for name in CONCEPTS)
-            apart, error = run["separations"][worst], run["separations stderr"][worst]
-            rows.append([run["deviation"], run["deviation stderr"], apart, error, share])
-    return np.array(sorted(rows))
+            row = [run["deviation"], min(run["separations"]), share]
+            levels.setdefault(level, []).append(row)
+    rows = [[np.mean(row, 0), np.std(row, 0, ddof=1) / len(row) ** 0.5] for row in levels.values()]
+    return np.array(sorted(rows, key=lambda row: float(row[0][0])))
 
 
 def concepts(result: Result, path: Path) -> Result:
     """How far the worst of three concepts is, and how often drawn, against what is given up."""
-    start, numbers = result["pretrained"], {}
+    start, numbers = concept_rows(result, "pretrained")[0, 0], {}
     with plot.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.7))
         for kind, marker in MARKERS.items():
-            table = concept_curve(result, kind)
-            share_error = np.sqrt(table[:, 4] * (1 - table[:, 4]) / DRAWN)
+            table = concept_rows(result, kind)
+            (x, *ups), (x_error, *errors) = table.transpose(1, 2, 0)
             how: dict[str, Any] = {"fmt": marker + "-", "ms": 4.5, "capsize": 2, "label": kind}
             how["color"] = COLORS[kind]
-            axes[0].errorbar(table[:, 0], table[:, 2], table[:, 3], table[:, 1], **how)
-            axes[1].errorbar(table[:, 0], table[:, 4], share_error, table[:, 1], **how)
-            numbers[kind] = table.round(3).tolist()
-        for ax, value in ((axes[0], min(start["separations"])), (axes[1], start["rates"]["horse"])):
+            for ax, y, y_error in zip(axes, ups, errors, strict=True):
+                ax.errorbar(x, y, y_error, x_error, **how)
+            numbers[kind] = table.transpose(0, 2, 1).reshape(len(table), -1).round(3).tolist()
+        for ax, value in zip(axes, start[1:], strict=True):
             ax.axhline(value, color="0.6", lw=1, ls=":", label="pretrained")
             ax.set_xlabel("KL(p‖q) along paths (nats)")
         axes[0].set(ylabel="least KL(p‖q_i) along paths (nats)", title="distance to the nearest")
@@ -68,13 +71,21 @@ def concepts(result: Result, path: Path) -> Result:
         axes[1].set_ylim(0, None)
         axes[0].legend()
         figure.savefig(path)
-    return {"columns": ["KL", "±", "worst KL", "±", "worst share"], **numbers}
+    found = {k: run for k, run in result["runs"].items() if run.get("status", "fixed") != "fixed"}
+    return {
+        "columns": ["KL", "±", "worst KL", "±", "worst share", "±"],
+        "pretrained": start.round(3).tolist(),
+        **numbers,
+        "statuses": {label: run["status"] for label, run in found.items()},
+        "multipliers": {k: np.round(run["multipliers"], 3).tolist() for k, run in found.items()},
+    }
 
 
 # By method: marker, colour, and the name in the figure.
 STYLES = {
-    "LU, tilt": ("o", "#0072B2", "likelihood, tilt (ours)"),
-    "LU, policy gradient": ("s", "#56B4E9", "likelihood, policy gradient"),
+    "LU, gate": ("o", "#0072B2", "likelihood, gate, until met"),
+    "LU, policy gradient": ("s", "#56B4E9", "likelihood, policy gradient (D.3)"),
+    "LU, tilt": (">", "#E69F00", "likelihood, tilt"),
     "ESD": ("^", "#D55E00", "concept erasing, ESD"),
     "VDU": ("D", "#999999", "VDU"),
     "KL": ("v", "#009E73", "KL to an anchor"),

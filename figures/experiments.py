@@ -214,7 +214,7 @@ SEEDS = {
     "data_unlearning": "0, 1, 2 for the students; 0 for the pretrained networks",
     "conditional": "0, 1, 2 for the students; 0 for the pretrained networks",
     "cowboys": "0",
-    "concepts": "0 for the multipliers, 5 for the paths, 11 for the images",
+    "concepts": "0, 1, 2 for the multipliers, paths and images",
     "horses": "0, 1, 2 for the students and their images; 5 for the paths, 77 for what to keep",
     "controls": "100, 101 for the chains",
     "released": "0 for the pictures, 1 for the noise, 5 for Lemma 2",
@@ -259,9 +259,7 @@ def experiments() -> dict[str, Experiment]:
     found["minmax"] = Experiment(lambda key: divergences.minmax(), games)
     trained = (*NETWORKS, "unlearnlab/baselines/*diverg*.py", "figures/anchors.py")
     found["anchors"] = Experiment(lambda key: anchors.anchors(), trained)
-    found["figure4"] = Experiment(
-        lambda key: networks.figure4(), (*NETWORKS, here, "figures/networks.py")
-    )
+    found["figure4"] = Experiment(networks.figure4, (*NETWORKS, here, "figures/networks.py"))
     found["data_unlearning"] = Experiment(
         memorised.data_unlearning, (*on_digits, "figures/memorised.py")
     )
@@ -269,7 +267,8 @@ def experiments() -> dict[str, Experiment]:
     on_scenes = (*DIGITS, *scene_files, "figures/scenes.py", "figures/digits.py")
     found["cowboys"] = Experiment(scenes.cowboys, on_scenes)
     found["concepts"] = Experiment(concepts.concepts, (*on_scenes, "figures/concepts.py"))
-    found["horses"] = Experiment(horses.horses, (*on_scenes, "figures/horses.py"))
+    of_horses = ("figures/horses.py", "figures/shootout_images.py")  # whose gate is the same
+    found["horses"] = Experiment(horses.horses, (*on_scenes, *of_horses))
     for run in (controls.controls, released.released):
         own = f"figures/{run.__name__}.py"
         found[run.__name__] = Experiment(lambda key, run=run: run(), (*on_scenes, own))

@@ -11,6 +11,7 @@ import torch
 import unlearnlab as ul
 from figures.digits import run_all
 from figures.scenes import DRAWN, STEPS, tools
+from figures.shootout_images import GATE
 from unlearnlab import baselines, metrics
 from unlearnlab.stable_diffusion.classifier import rates_of
 from unlearnlab.stable_diffusion.scenes import ATTRIBUTES
@@ -25,6 +26,7 @@ SHARES = (0.8, 0.65, 0.5)  # thresholds on E_p[ℓ], of its pretrained value
 LOWER = (0.3, 0.15)  # for tilt, whose student learns a part of what its pool says
 # What is swept of each method, and the settings of each run.
 SWEEPS: dict[str, tuple[float, ...]] = {
+    "LU, gate": SHARES,
     "LU, policy gradient": SHARES,
     "LU, tilt": (*SHARES, *LOWER),
     "ESD": (0.25, 0.5, 1.0, 2.0, 4.0),  # η
@@ -71,6 +73,9 @@ def trained(method: str, level: float, seed: int) -> Any:
     student, how = sd.lora(rank=8, seed=seed), HOW | {"seed": seed}
     if method.startswith("LU"):
         problem = likelihood.with_thresholds(level * likelihood.thresholds)
+        if method == "LU, gate":
+            how |= {**GATE, "sampling_steps": STEPS, "evaluate": True}  # read as it is drawn below
+            return ul.finetune(problem, student, method="gate", **how)
         if method == "LU, tilt":
             return ul.finetune(problem, student, method="tilt", **how | REGRESSION)
         return ul.finetune(problem, student, **how | GRADIENT)
