@@ -249,8 +249,8 @@ NETWORKS = {
             "which of the two must become slower: the price, or the student's answer to it?",
             "three knobs slow the price or hurry the student: dual_lr, primal_steps, and damping "
             "with dual_optimizer; exercise 1 says how long a dual step may be at your b",
-            "{'dual_lr': 0.005, 'primal_steps': 2} still overshoots at most b; a larger lr hurries the "
-            "student, so that it can follow",
+            "{'dual_lr': 0.005, 'primal_steps': 2} still overshoots at most b; a larger lr hurries "
+            "the student, so that it can follow",
         ),
         variants=[{"b": b} for b in (8, 6, 7, 9)],
         judge=labs.mended,
