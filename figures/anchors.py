@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import unlearnlab as ul
+from figures.digits import SEEDS
 from figures.experiments import MEANS
-from figures.networks import SEEDS, measured, mixture, on_grid
+from figures.networks import measured, mixture, on_grid
 from unlearnlab.baselines.fdivergence import fdivergence
 
 RUNS = (  # divergence, steps; of the learned ones, one in five moves the student

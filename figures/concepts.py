@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import unlearnlab as ul
-from figures.digits import run_all
+from figures.digits import SEEDS, run_all
 from figures.scenes import DRAWN, STEPS, tools
 from unlearnlab.diffusion.composed import ComposedModel
 from unlearnlab.diffusion.sampling import path_kls
@@ -27,7 +27,6 @@ SUMS = (0.1, 0.2, 0.3, 0.4, 0.5)  # Λ of the equal weights
 ASCENT = {"steps": 45, "batch": 12, "sampling_steps": 8}
 DUAL_LR = 0.06  # over the threshold: what a dual step adds where nothing is separated yet
 CHAINS, CHAIN_STEPS = 96, 10  # of a path KL
-SEEDS = (0, 1, 2)
 
 
 @cache

@@ -53,7 +53,12 @@ def figure4(result: Result, path: Path) -> Result:
     for label, run in result["runs"].items():
         over[label[:2]].append(run["point"][2] / run["optimum's KL"])
     paid = {k: [float(np.quantile(v, at)) for at in (0, 0.5, 1)] for k, v in over.items()}
-    return {**numbers, "statuses": dict(ends), "KL over the optimum's: least, median, most": paid}
+    return {
+        **numbers,
+        "composed: left, KL to the kept": [row[:2] for row in result["composed"]],
+        "statuses": dict(ends),
+        "KL over the optimum's: least, median, most": paid,
+    }
 
 
 def _students(result: Result, kind: str) -> tuple[list[float], np.ndarray]:

@@ -257,9 +257,10 @@ def experiments() -> dict[str, Experiment]:
     games = (*CORE, "unlearnlab/baselines/divergences.py", "figures/divergences.py")
     found["divergences"] = Experiment(lambda key: divergences.divergences(), games)
     found["minmax"] = Experiment(lambda key: divergences.minmax(), games)
-    trained = (*NETWORKS, "unlearnlab/baselines/*diverg*.py", "figures/anchors.py")
-    found["anchors"] = Experiment(lambda key: anchors.anchors(), trained)
-    found["figure4"] = Experiment(networks.figure4, (*NETWORKS, here, "figures/networks.py"))
+    on_modes = (*NETWORKS, here, "figures/networks.py", "figures/digits.py")
+    own = ("unlearnlab/baselines/*diverg*.py", "figures/anchors.py")
+    found["anchors"] = Experiment(lambda key: anchors.anchors(), (*on_modes, *own))
+    found["figure4"] = Experiment(networks.figure4, on_modes)
     found["data_unlearning"] = Experiment(
         memorised.data_unlearning, (*on_digits, "figures/memorised.py")
     )

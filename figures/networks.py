@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 import unlearnlab as ul
-from figures.digits import run_all
+from figures.digits import SEEDS, run_all
 from figures.experiments import MEANS, STD, three_modes
 from unlearnlab.diffusion import sampling
 
 LEVELS = np.geomspace(0.02, 0.8, 6)  # of the pretrained likelihood, asked of LU
 FIXED = np.geomspace(0.004, 0.35, 6)  # multipliers: RU is asked for what their targets have
-SEEDS = (0, 1, 2)
 SAMPLES = 4096
 HOW: dict[str, Any] = {"batch": 128, "progress": False}
 

@@ -172,6 +172,10 @@ def test_a_clip_is_a_judge(tmp_path):
             "forget: [a horse]\nrelative: 0.5\ntext_encoders: true\noffload: true",
             "text_encoders: true trains .*offload: true keeps .*choose one",
         ),
+        (
+            "forget: [a horse]\nrelative: 0.5\nmethod: dual-only\ntext_encoders: true",
+            "text_encoders is of methods with a student; dual-only has none",
+        ),
         ("forget: [a horse]\nrelative: 0.5\ntext_encoders: 2", "text_encoders must be true or"),
         (
             "forget: [a horse]\nrelative: 0.5\ntext_encoders: true\ninit: x",

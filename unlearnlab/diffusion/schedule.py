@@ -262,11 +262,11 @@ class Schedule:
                     f"last of {total}; or give spacing 'trailing'"
                 )
         elif spacing == "trailing":
-            # By whole numbers: down by total/steps, rounding adds one below the first at times.
+            # np.arange(total, 0, -total / steps) has one number too many where rounding adds it.
             visited = np.round(total - np.arange(steps)[::-1] * total / steps) - 1
         else:
             visited = np.linspace(0, total - 1, steps).round()
-        seen = np.unique(np.minimum(visited, len(self) - 1))  # or the nearest that there is
+        seen = np.unique(np.minimum(visited, len(self) - 1))  # a step left out: the one before it
         return [int(t) for t in seen[::-1]]
 
     def nodes(self, count: int) -> tuple[Tensor, Tensor]:

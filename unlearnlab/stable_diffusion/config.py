@@ -107,7 +107,7 @@ class Config:
             )
         self._require_prompts()
         self._require_problem()
-        self._require_init()
+        self._require_student()
         self._require_more()
         self.options = self._checked_options()
 
@@ -151,22 +151,21 @@ class Config:
         if self.reference is not None and self.statistic != "ratio":
             raise ValueError(f"reference is of statistic ratio; {self.statistic} has none")
 
-    def _require_init(self) -> None:
-        """Refuse a LoRA to start from that is not there, or that nothing would start from."""
+    def _require_student(self) -> None:
+        """Refuse a student that cannot be made, or that nothing would train."""
         if self.text_encoders and self.offload:
             raise ValueError(
                 "text_encoders: true trains the text encoders, and offload: true keeps them in the "
                 "CPU's memory: choose one of them"
             )
-        if self.text_encoders and self.method == "dual-only":
-            raise ValueError("text_encoders is of methods with a student; dual-only has none")
+        asked = [name for name in ("init", "text_encoders") if getattr(self, name)]
+        if asked and self.method == "dual-only":
+            raise ValueError(f"{asked[0]} is of methods with a student; dual-only has none")
         if self.init is None:
             return
-        if self.layers is not None or self.text_encoders:
-            name = "text_encoders" if self.layers is None else "layers"
-            raise ValueError(f"{name} are of a new LoRA; the one of init keeps its own")
-        if self.method == "dual-only":
-            raise ValueError("init is of methods with a student; dual-only has none")
+        for name in ("layers", "text_encoders"):
+            if getattr(self, name):
+                raise ValueError(f"{name} are of a new LoRA; the one of init keeps its own")
         try:
             found_at(self.init)
         except FileNotFoundError as error:

@@ -20,7 +20,7 @@ from .prompt import Prompt
 if TYPE_CHECKING:
     from .pipeline import TextToImage
 
-READING = ("q_proj", "k_proj", "v_proj", "out_proj")  # the attention of a CLIP text encoder
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")  # the attention of a CLIP text encoder
 
 
 class LoRA(Prompt, nn.Module):
@@ -99,7 +99,7 @@ class LoRA(Prompt, nn.Module):
         network = adapters.shared(self.net, self.adapter)
         pupil.net = adapters.trainable(network, self.adapter, beside)
         if self.encoders:
-            _require_near(self.source)
+            _require_encoders_near(self.source)
             own = {name: adapters.shared(one, self.adapter) for name, one in self.encoders.items()}
             pupil.source = _trained(self.source.with_parts(**own), self.adapter)
             pupil.encoders = nn.ModuleDict(own)
@@ -147,13 +147,13 @@ class LoRA(Prompt, nn.Module):
             raise ValueError(f"{path} changes nothing of the {family.network} of {source!r}")
         for name in changed:
             adapters.trainable(getattr(made, name), adapter, before[name])
-            lora_file.exact(family, path, name, getattr(made, name), adapter)
+        lora_file.exact(family, path, {name: getattr(made, name) for name in changed}, adapter)
         net = getattr(made, family.network)
         encoders = {name: getattr(made, name) for name in changed if name != family.network}
         if encoders:
             source = source.with_parts(**encoders)
             if not source.offload:
-                _trained(source, adapter)
+                _trained(source, adapter)  # a pipeline freezes its parts
         return cls(source, text=text, net=net, adapter=adapter)
 
     def scale(self, factor: float) -> None:
@@ -165,7 +165,7 @@ class LoRA(Prompt, nn.Module):
                 if self.adapter in layer.r:
                     layer.set_scale(self.adapter, factor)
         if self.encoders:
-            self.source.read_anew()
+            self.source.forget_states()
 
     def __repr__(self) -> str:
         size = sum(
@@ -195,7 +195,7 @@ def _trained(source: TextToImage, adapter: str) -> TextToImage:
     return source
 
 
-def _require_near(source: TextToImage) -> None:
+def _require_encoders_near(source: TextToImage) -> None:
     """Refuse to train what is kept away from the network."""
     if source.offload:
         raise ValueError(
@@ -207,10 +207,12 @@ def _require_near(source: TextToImage) -> None:
 
 def _with_encoders(source: TextToImage, rank: int, seed: int, adapter: str) -> TextToImage:
     """The pipeline with low-rank changes in its text encoders, which it alone has."""
-    _require_near(source)
+    _require_encoders_near(source)
     networks = _networks(source)
     del networks[source.family.network]
-    made = {name: _adapted(one, rank, READING, seed, adapter) for name, one in networks.items()}
+    made = {
+        name: _adapted(one, rank, TEXT_ATTENTION, seed, adapter) for name, one in networks.items()
+    }
     return _trained(source.with_parts(**made), adapter)
 
 

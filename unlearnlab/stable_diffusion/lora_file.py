@@ -140,8 +140,8 @@ def _settle(
         raise ValueError(f"{next(iter(alphas))} belongs to no layer")
 
 
-def exact(family: Family, path: Path, part: str, network: Any, adapter: str) -> None:
-    """Give the adapter of a part the numbers of the file: diffusers rounds them to W's dtype."""
+def exact(family: Family, path: Path, networks: dict[str, Any], adapter: str) -> None:
+    """Give the adapter of each part the numbers of the file: diffusers rounds them to W's dtype."""
     from diffusers.utils.state_dict_utils import (
         convert_state_dict_to_diffusers,
         convert_state_dict_to_peft,
@@ -150,15 +150,16 @@ def exact(family: Family, path: Path, part: str, network: Any, adapter: str) -> 
     from peft import set_peft_model_state_dict
 
     tensors, _ = _known(family, path, load_file(path))
-    start = f"{part}."
-    own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-    if part != family.network:
-        own = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
-        if not hasattr(network, "text_model"):  # as newer transformers name the layers
-            own = {k.removeprefix("text_model."): v for k, v in own.items()}
-    elif own and "lora_A" not in next(iter(own)):
-        own = convert_unet_state_dict_to_peft(own)
-    set_peft_model_state_dict(network, own, adapter_name=adapter)
+    for part, network in networks.items():
+        start = f"{part}."
+        own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        if part != family.network:
+            own = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
+            if not hasattr(network, "text_model"):  # as newer transformers name the layers
+                own = {k.removeprefix("text_model."): v for k, v in own.items()}
+        elif own and "lora_A" not in next(iter(own)):
+            own = convert_unet_state_dict_to_peft(own)
+        set_peft_model_state_dict(network, own, adapter_name=adapter)
 
 
 def write(family: Family, pipeline: Any, names: dict[str, str], folder: Path, form: str) -> None:

@@ -192,8 +192,8 @@ class TextToImage:
                 self._states[known] = self._read(asked)
         return self._states[known]
 
-    def read_anew(self) -> None:
-        """Forget what text encoders that have changed since said of prompts."""
+    def forget_states(self) -> None:
+        """Read prompts again: the text encoders have changed since."""
         self._states.clear()
 
     def _read(self, asked: Asked) -> dict[str, Tensor]:
