@@ -173,6 +173,10 @@ def test_a_clip_is_a_judge(tmp_path):
             "text_encoders: true trains .*offload: true keeps .*choose one",
         ),
         (
+            "forget: [a horse]\nrelative: 0.5\nmethod: dual-only\nlayers: cross",
+            "layers is of methods with a student; dual-only has none",
+        ),
+        (
             "forget: [a horse]\nrelative: 0.5\nmethod: dual-only\ntext_encoders: true",
             "text_encoders is of methods with a student; dual-only has none",
         ),

@@ -158,7 +158,7 @@ class Config:
                 "text_encoders: true trains the text encoders, and offload: true keeps them in the "
                 "CPU's memory: choose one of them"
             )
-        asked = [name for name in ("init", "text_encoders") if getattr(self, name)]
+        asked = [name for name in ("init", "layers", "text_encoders") if getattr(self, name)]
         if asked and self.method == "dual-only":
             raise ValueError(f"{asked[0]} is of methods with a student; dual-only has none")
         if self.init is None:
