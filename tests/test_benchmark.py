@@ -22,6 +22,7 @@ LISTED = (benchmark.names(), list(methods.known()))
 FAST = Effort(1024, 100, 8, 10, 20, 150)  # of which networks are hardly trained
 KNOWN = ("forgotten", "deviation", "kept", "rest")
 DRAWING = (*KNOWN, "another sampler", "inverted latents")
+ONE = {"tasks": "line-mild", "seeds": 0, "axes": "deviation"}
 LINE, PLANE, SIXTEEN = (benchmark.task(name) for name in ("line-severe", "plane", "sixteen"))
 
 
@@ -164,6 +165,44 @@ def test_functions_and_names_go_together_and_a_notebook_shows_the_table():
         benchmark.run([mine, mine], **how)
 
 
+def test_what_a_method_does_to_its_student_is_not_the_next_ones():
+    """A student is a copy to train: its parameters ask for gradients."""
+    task = replace(LINE, effort=FAST)
+    for one in (task, benchmark.task("digit")):
+        first = one.student()
+        before = [p.clone() for p in one.student().parameters()]
+        assert all(p.requires_grad for p in first.parameters())
+        with torch.no_grad():
+            for p in first.parameters():
+                p += 1.0
+        assert all(map(torch.equal, before, one.student().parameters()))
+
+
+def test_a_report_has_what_was_asked_for_last(tmp_path, capsys):
+    """Two versions of a method, and the first again: read, not run, and shown."""
+
+    def noisy(task):
+        return task.noise_model()
+
+    def exact(task):
+        return task.retain
+
+    how = ONE | {"folder": tmp_path, "progress": True}
+    for one in (exact, noisy, exact):
+        found = benchmark.run({"mine": one}, **how)
+        written = found.write(tmp_path / "report")
+    assert [path.name for path in written] == ["results.json", "README.md", "methods.png"]
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "line-mild, mine, seed 0: 0 s" and third.endswith(
+        "seed 0: read from the folder"
+    )
+    assert "times the optimum's nats" in second
+    (newest,) = points.everything(tmp_path, FULL)
+    assert newest.scores["deviation"]["nats"].value == 0
+    with pytest.raises(ValueError, match=r"holds 2 points, none of effort .*--report --quick"):
+        points.everything(tmp_path, FAST)
+
+
 def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
     def spoilt(task):
         return ul.wrap(lambda x, t: x * float("nan"), task.retain.schedule, task.retain.shape)
@@ -172,6 +211,7 @@ def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
     point = benchmark.run(spoilt, **how).points[0]
     assert point.diverged and point.scores == {} and "not finite" in point.reason
     assert "1 of 1" in report.tables([point])
+    assert "spoilt, seed 0, diverged: " in report.tables([point])
 
     def broken(task):
         raise KeyError("weights")
@@ -187,10 +227,16 @@ def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("method", "how", "message"),
     [
-        ("gates", {}, r"method must be one of pretrained; .*got 'gates'"),
+        ("gates", {}, r"there is no method 'gates': did you mean 'gate'\?"),
+        ("SGD", {}, r"method must be one of pretrained; .*got 'SGD'"),
         ({"mine": 3}, {}, r"method 'mine' must be a function of a task; got 3"),
-        ("noise", {"tasks": ["line"]}, r"task must be one of line-mild, .*got 'line'"),
+        (LINE.retain, {}, r"must be a function of a task; got Diffused"),
+        ({"tilt": lambda task: task.retain}, {}, "'tilt' is a method of the package: give yours"),
+        ("noise", {"tasks": ["line"]}, r"task must be one of line-mild; .*got 'line'"),
+        ("noise", {"tasks": [replace(LINE, relative=0.5)]}, "'line-severe' is a task of the pack"),
         ("noise", {"tasks": ["plane"], "axes": ["rates"]}, r"axes of plane are .*got 'rates'"),
+        ("noise", {"effort": "quick"}, "effort must be an Effort, such as benchmark.QUICK; got 'q"),
+        (lambda task: PLANE.retain, ONE, r"draws \(2,\); the task 'line-mild' has draws of \(1,\)"),
     ],
 )
 def test_what_is_unknown_is_named(method, how, message):
@@ -272,6 +318,10 @@ def test_a_method_and_a_task_of_ones_own_take_a_file():
     assert point.scores["forgotten"]["right"].value < 0.24  # of those that q has
     assert set(point.scores["kept"]) == {"left", "middle", "nothing"}
     assert point.cost["rows"] > 60 * 128 and "towards_the_rest" in found.markdown()
+    with pytest.raises(ValueError, match="forgotten_modes must be of left, middle, right; got"):
+        replace(LINE, forgotten_modes=("midle",))
+    with pytest.raises(ValueError, match=r"weights of modes must sum to 1; they sum to 1\.2"):
+        replace(LINE, modes=LINE.modes._replace(weights=(0.5, 0.3, 0.3, 0.1)))
     with pytest.raises(ValueError, match="a task 'plane' is there already"):
         benchmark.register(replace(RIGHT, name="plane"))
 
@@ -284,9 +334,14 @@ def test_the_page_has_a_method_that_runs_and_numbers_that_are_stored():
         "seeds=[0]", 'seeds=[0], axes=["kept"]'
     )
     assert short.count("cheap") == 1 and short.count("axes") == 1
+    short = short.replace('[mine, "tilt"]', "mine")
     space = {"cheap": replace(LINE, effort=FAST)}
     exec(short, space)
     assert space["found"].points[0].method == "mine"
+    (line,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    cheap = "[replace(right, effort=cheap.effort)], seeds=[0], axes=['kept']"
+    exec(line.replace("[right], seeds=[0]", cheap), space)
+    assert set(space["found"].points[0].scores["kept"]) == {"left", "middle", "nothing"}
     folder = ROOT / "benchmarks" / "unlearning"
     stored = points.everything(folder, FULL)
     shown = report.page(report.ordered(stored, *LISTED), *LISTED)

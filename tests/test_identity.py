@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -140,6 +141,32 @@ def test_what_a_function_reads_of_its_module_counts(monkeypatch):
 
 def countdown(n):
     return 0 if n == 0 else countdown(n - 1)
+
+
+def test_what_a_class_of_its_module_does_counts():
+    """Its functions, its numbers and what it inherits there; a library's class by its name."""
+    found = []
+    for body, factor in (("x + 1", 2), ("x + 2", 2), ("x + 1", 3)):
+        module = ModuleType("a_students_file")
+        exec(CLASSES.format(body=body, factor=factor), vars(module))
+        found.append(content(module.method))
+        assert content(module.method) == found[-1]
+    assert found[0] != found[1] and found[0] != found[2]
+
+
+CLASSES = """
+import torch
+
+class Base:
+    factor = {factor}
+
+class Model(Base):
+    def there(self, x):
+        return Model() if x is None else {body}
+
+def method(task):
+    return Model(), torch.nn.Linear(1, 1)
+"""
 
 
 def test_a_function_that_calls_itself_is_read_once():

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+PACKAGE = __name__.split(".")[0]
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of things that it cannot read
 _INSIDE: ContextVar[frozenset[int]] = ContextVar("_INSIDE", default=frozenset())
 
@@ -146,7 +147,7 @@ def _(value: FunctionType) -> Any:
     """Name, source, defaults and what it closes over: `lambda x: x > c` is another for another c.
 
     The constants of its code as well: two lambdas of one line have the same source. Of what it
-    reads of its module: numbers, arrays, networks and functions; others by name.
+    reads of its module: numbers, arrays, networks, functions and classes; others by name.
     """
     try:
         source = inspect.getsource(value)
@@ -179,9 +180,35 @@ def _globals(function: FunctionType) -> dict[str, Any]:
         item = there[name]
         if isinstance(item, FunctionType) and item.__globals__ is not there:
             found[name] = f"{item.__module__}.{item.__qualname__}"  # a library's
-        elif not isinstance(item, ModuleType | type):
+        elif isinstance(item, type):
+            own = item.__module__ == function.__module__
+            if own and item.__module__.split(".")[0] != PACKAGE:  # whose results have editions
+                found[name] = _methods(item)
+        elif not isinstance(item, ModuleType):
             found[name] = content(item)
     return found
+
+
+def _methods(kind: type) -> Any:
+    """What is in a class and in those of its module that it is made of."""
+    if id(kind) in _INSIDE.get():
+        return "itself"
+    token = _INSIDE.set(_INSIDE.get() | {id(kind)})
+    try:
+        items = {
+            name: getattr(item, "__func__", getattr(item, "fget", item))
+            for name, item in vars(kind).items()
+        }
+        own = {
+            name: content(item)
+            for name, item in items.items()
+            if isinstance(item, FunctionType)
+            or (isinstance(item, int | float | str | tuple) and not name.startswith("__"))
+        }
+        bases = [_methods(one) for one in kind.__bases__ if one.__module__ == kind.__module__]
+        return [own, bases]
+    finally:
+        _INSIDE.reset(token)
 
 
 def _names(code: CodeType) -> set[str]:

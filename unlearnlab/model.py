@@ -60,6 +60,9 @@ class Model(Protocol):
     def kl(self, other: Any, *, kind: str = "point", seed: int = 0, samples: Any = None) -> Any:
         """KL(self‖other) in nats, a float or an `Estimate`."""
 
+    def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Any:
+        """KL(self‖other) for a constraint that asks for so much at least: never more than it is."""
+
     def expectations(self, problem: Any, *, seed: int = 0, samples: int | None = None) -> Any:
         """E_self of what each constraint of `problem` measures at a point."""
 

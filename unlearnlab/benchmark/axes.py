@@ -23,6 +23,7 @@ RELEARNED = {"images": 5, "steps": 30, "batch": 16}
 ELSEWHERE = {"samples": 512, "steps": 100}
 SEEN = 0.01  # a rate that a ratio is taken of
 BESIDE = 64  # samples that a problem is stated with
+LIKELIHOOD = ", likelihood"  # after the name of a thing to go: E_p[q_i/q]
 NEEDS = ("draws", "predictions", "parameters", "prompts")
 
 
@@ -48,7 +49,7 @@ def forgotten(judged: Judged) -> Scores:
     """How often what is to go is drawn, and how likely it is beside what is asked."""
     found = judged.named(judged.draws)
     values = zip(judged.task.named, judged.left, judged.task.asked, strict=True)
-    likely = {f"{name}, likelihood": Score.of(left, asked) for name, left, asked in values}
+    likely = {f"{name}{LIKELIHOOD}": Score.of(left, asked) for name, left, asked in values}
     return found | likely
 
 
@@ -102,7 +103,8 @@ def another_sampler(judged: Judged) -> Scores:
 
 def inverted_latents(judged: Judged) -> Scores:
     """How often it comes from noise that the retained model had inverted from it."""
-    return judged.named(attacks.from_inverted(judged.task, judged.student))
+    # What the optimum draws from them is not known: it carries no one's noise to its draws.
+    return judged.named(attacks.from_inverted(judged.task, judged.student), known=False)
 
 
 def relearning(judged: Judged) -> Scores:

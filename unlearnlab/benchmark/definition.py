@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -113,9 +114,14 @@ class Task(ABC):
         """(m,) in the units of the problem."""
         return self.problem.thresholds
 
+    @property
     @abstractmethod
+    def network(self) -> Any:
+        """The pretrained model as a network."""
+
     def student(self) -> Any:
-        """The pretrained model, with parameters to train."""
+        """A copy of the pretrained network to train: its parameters ask for gradients."""
+        return self.network.for_training()
 
     @abstractmethod
     def data(self, n: int) -> Tensor:
@@ -227,5 +233,13 @@ def task(name: str) -> Task:
         ValueError: there is none of that name.
     """
     if name not in _KNOWN:
-        raise ValueError(f"task must be one of {', '.join(_KNOWN)}; got {name!r}")
+        raise ValueError(unknown("task", name, list(_KNOWN)))
     return _KNOWN[name]
+
+
+def unknown(what: str, name: str, there: Sequence[str]) -> str:
+    """A sentence on a name that is none of those there: what is near it, or all of them."""
+    near = difflib.get_close_matches(str(name), there, n=1, cutoff=0.8)
+    if near:
+        return f"there is no {what} {name!r}: did you mean {near[0]!r}?"
+    return f"{what} must be one of {'; '.join(there)}; got {name!r}"

@@ -65,8 +65,9 @@ class DigitTask(PictureTask):
         """LU, on the model of the class."""
         return _class_problem(self.digit, self.relative)
 
-    def student(self) -> Any:
-        """The model itself; methods copy it."""
+    @property
+    def network(self) -> Any:
+        """The model itself."""
         return self.retain
 
     @property

@@ -16,7 +16,7 @@ from ..problems import ForwardKL
 from ..training.finetune import finetune
 from ..training.returns import LeaveOut
 from . import answers
-from .definition import Task
+from .definition import Task, unknown
 from .judged import Judged
 
 SAMPLES = 4096  # of what a task trains on, where a method reads data
@@ -209,5 +209,5 @@ def named(methods: Sequence[str]) -> dict[str, Callable[[Any], Any]]:
     there = known()
     for name in methods:
         if name not in there:
-            raise ValueError(f"method must be one of {'; '.join(there)}; got {name!r}")
+            raise ValueError(unknown("method", name, list(there)))
     return {name: there[name] for name in methods}

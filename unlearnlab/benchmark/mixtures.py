@@ -76,6 +76,21 @@ class MixtureTask(Task):
     settings: ClassVar[dict[str, Any]] = {**Task.settings, "batch": 128, "lr": 1e-3}
     networks: ClassVar[tuple[str, ...]] = ("ScoreNetwork",)
 
+    def __post_init__(self) -> None:
+        """Refuse modes that are no mixture, and names of none.
+
+        Raises:
+            ValueError: weights that do not sum to 1, or a mode to forget that is not there.
+        """
+        total = sum(self.modes.weights)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"weights of modes must sum to 1; they sum to {total:g}")
+        there = [name for name in self.modes.names if name != BACKGROUND]
+        if not self.forgotten_modes or not set(self.forgotten_modes) <= set(there):
+            raise ValueError(
+                f"forgotten_modes must be of {', '.join(there)}; got {self.forgotten_modes!r}"
+            )
+
     @property
     def concepts(self) -> tuple[str, ...]:
         """The modes."""
@@ -96,8 +111,9 @@ class MixtureTask(Task):
         """On the exact models."""
         return _problem(self.modes, self.forgotten_modes, self.dim, self.relative)
 
-    def student(self) -> Any:
-        """A network trained on draws of q."""
+    @property
+    def network(self) -> Any:
+        """Trained on draws of q."""
         return _network(self.modes, self.dim, (), self.effort.pretraining)
 
     def best_model(self) -> Draws:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -83,6 +84,14 @@ def place(folder: Path, task: str, method: str, seed: int, key: str) -> Path:
     return folder / FOLDER / f"{task}, {safe}, seed {seed}, {key[:8]}.json"
 
 
+def bring_forward(path: Path) -> None:
+    """Make a stored point the newest of its kind: it is the one that was asked for last."""
+    kind = path.name[: path.name.rindex(",")]
+    others = [one for one in path.parent.glob("*.json") if one.name.startswith(f"{kind},")]
+    if max(others, key=lambda one: one.stat().st_mtime_ns) != path:
+        os.utime(path)
+
+
 def stored(path: Path) -> Point | None:
     """The point that a file holds; None where there is none.
 
@@ -101,7 +110,7 @@ def everything(folder: Path, effort: Effort) -> list[Point]:
     """All points of this edition and an effort that a folder holds, the newest of each kind.
 
     Raises:
-        ValueError: a file is damaged; it is named.
+        ValueError: a file is damaged, and named; or all points there are of another effort.
     """
     files = sorted((folder / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
     found = [point for path in files if (point := stored(path)) is not None]
@@ -111,6 +120,11 @@ def everything(folder: Path, effort: Effort) -> list[Point]:
         for point in found
         if {name: point.made.get(name) for name in about} == about
     }
+    if found and not newest:
+        raise ValueError(
+            f"{folder} holds {len(found)} points, none of effort {tuple(effort)}: those of "
+            "--quick are reported by --report --quick"
+        )
     return list(newest.values())
 
 
@@ -120,7 +134,7 @@ def compute(
     """Run a method and judge its student.
 
     Raises:
-        TypeError: the method returned no model.
+        TypeError: the method returned no model of the task's shape.
         Exception: what the method raises, with a note of whose it is.
     """
     import torch
@@ -133,7 +147,7 @@ def compute(
     try:
         with cost.measured(*task.networks) as spent:
             outcome = method(task)
-        found["scores"], found["undefined"] = judge(task, student_of(outcome, name), axes)
+        found["scores"], found["undefined"] = judge(task, student_of(outcome, name, task), axes)
         found |= {part: str(getattr(outcome, part, "")) for part in ("status", "reason")}
     except NotFiniteError as error:
         found |= {"status": "diverged", "reason": str(error)}
@@ -144,17 +158,23 @@ def compute(
     return Point(task.name, name, task.seed, key, **found, cost=asdict(spent), made=made)
 
 
-def student_of(outcome: Any, name: str) -> Any:
+def student_of(outcome: Any, name: str, task: Task) -> Any:
     """The student that a method returned, or the run that holds it.
 
     Raises:
-        TypeError: neither.
+        TypeError: neither, or one whose draws have another shape.
     """
     student = getattr(outcome, "student", outcome)
     if not hasattr(student, "sample"):
         raise TypeError(
             f"the method {name!r} must return a student, or a Run that holds one; got "
             f"{type(outcome).__name__}"
+        )
+    shape = getattr(student, "shape", None)
+    if shape is not None and tuple(shape) != tuple(task.retain.shape):
+        raise TypeError(
+            f"the method {name!r} returned a student that draws {tuple(shape)}; the task "
+            f"{task.name!r} has draws of {tuple(task.retain.shape)}"
         )
     return student
 

@@ -12,15 +12,16 @@ import numpy as np
 
 from ..files import write_whole
 from . import families
-from .methods import fits
+from .definition import QUICK, Effort
+from .methods import ANSWERS, fits
+from .picture import ALT, figure
 from .points import Point
 
 RESULTS, PAGE, PICTURE = "results.json", "README.md", "methods.png"
-ALT = "For each method and seed: what is left of what is asked, and nats over the optimum's."
 GOLD = "retrained"
 MATRIX = "interference"  # the axis that has tables of its own
-APART = ("pretrained", "untouched", "noise")  # known answers that the picture does without
-MARKERS, COLOURS = "os^Dv<>", 6
+LISTED = 6  # methods not run, by name; of more their number
+_AXES = list(families.AXES)
 Rows = dict[tuple[str, str], list[Point]]  # by task and method
 
 
@@ -84,6 +85,7 @@ def _table(rows: dict[str, list[Point]]) -> list[str]:
             if axis != MATRIX
         )
     )
+    columns.sort(key=lambda column: _AXES.index(column[0]))
     ideals = {
         (axis, name): mean.ideal
         for scores in found.values()
@@ -101,11 +103,19 @@ def _table(rows: dict[str, list[Point]]) -> list[str]:
     for method, points in rows.items():
         cells = [shown(found[method].get(axis, {}).get(name)) for axis, name in columns]
         lines.append(_row([method, str(len(points)), *cells, *_costs(points)]))
-    return lines
+    reasons = [
+        f"{point.method}, seed {point.seed}, diverged: {point.reason}"
+        for points in rows.values()
+        for point in points
+        if point.diverged
+    ]
+    return [*lines, *(part for reason in reasons for part in ("", reason))]
 
 
 def _costs(points: Sequence[Point]) -> list[str]:
-    """Seconds, rows, megabytes and how many diverged."""
+    """Seconds, rows, megabytes and how many diverged; known answers cost nothing of note."""
+    if points[0].method in ANSWERS:
+        return [""] * 4
     cost = {name: np.mean([one.cost[name] for one in points]) for name in points[0].cost}
     diverged = sum(one.diverged for one in points)
     return [
@@ -124,9 +134,9 @@ def number(value: float | None) -> str:
 
 
 def shown(mean: Mean | None) -> str:
-    """A mean with its interval."""
+    """A mean with its interval; a dash where there is none."""
     if mean is None:
-        return ""
+        return "–"
     return f"{number(mean.value)} ({number(mean.low)}, {number(mean.high)})"
 
 
@@ -168,7 +178,8 @@ def missing(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str
             one for one in methods if (name, one) not in there and fits(one, families.task(name))
         ]
         if name not in without and absent:
-            found.append(f"Not run on {name}: {'; '.join(absent)}.")
+            some = "; ".join(absent) if len(absent) <= LISTED else f"{len(absent)} methods"
+            found.append(f"Not run on {name}: {some}.")
     return found
 
 
@@ -185,57 +196,6 @@ def summary(points: Sequence[Point]) -> dict[str, Any]:
     return dict(found)
 
 
-def figure(points: Sequence[Point], path: Path) -> None:
-    """A picture: what each method leaves, of what is asked, and its nats over the optimum's."""
-    import io
-
-    from matplotlib import pyplot as plt
-
-    from .. import plot
-
-    rows = grouped(points)
-    tasks = list(dict.fromkeys(task for task, _ in rows))
-    methods = [name for name in dict.fromkeys(name for _, name in rows) if name not in APART]
-    with plot.style():
-        made, axes = plt.subplots(
-            1, len(tasks), figsize=(4 * len(tasks) + 2.5, 4.8), sharey=True, squeeze=False
-        )
-        for ax, task in zip(axes[0], tasks, strict=True):
-            for k, method in enumerate(methods):
-                for x, ratio in _dots(rows.get((task, method), [])):
-                    marker, colour = MARKERS[k % len(MARKERS)], f"C{k % COLOURS}"
-                    ax.plot(x, ratio, marker, color=colour, label=method, fillstyle="none")
-            ax.set(xscale="log", yscale="log", title=task, xlabel="left, of what is asked")
-            ax.axhline(1, color="0.6", lw=0.8)
-            ax.axvline(1, color="0.6", lw=0.8)
-        axes[0, 0].set_ylabel("nats over the optimum's")
-        named = {
-            label: handle
-            for ax in axes[0]
-            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-        }
-        made.legend(named.values(), named, loc="outside right upper")
-        file = io.BytesIO()
-        made.savefig(file, format="png", metadata={"Software": None})
-        plt.close(made)
-    write_whole(path, file.getvalue())
-
-
-def _dots(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Of each point that has both: the worst of what is left over what is asked, and the ratio."""
-    found = []
-    for point in points:
-        left = [
-            one.value / one.ideal
-            for name, one in point.scores.get("forgotten", {}).items()
-            if name.endswith("likelihood") and one.ideal
-        ]
-        ratio = point.scores.get("deviation", {}).get("over the optimum's")
-        if left and ratio is not None and ratio.value > 0 and max(left) > 0:
-            found.append((max(left), ratio.value))
-    return found
-
-
 def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> str:
     """The report in Markdown."""
     made = sorted({(point.made["date"], point.made["machine"]) for point in points})
@@ -243,9 +203,12 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
         "# All results of the benchmark",
         "",
         "Means over seeds; in brackets the ends of the widest interval of 95 % that a seed has.",
-        "The first row is what the certified optimum scores, or that of a pool by its counts. A",
-        "cell is empty where a student does not offer what the number needs.",
+        "The first row is what the certified optimum scores, or that of a pool by its counts:",
+        "nats at what is asked, while *over the optimum's* is taken at what a student leaves.",
+        "A dash stands where a student does not offer what the number needs, where none of its",
+        "draws is finite, and for a ratio to an optimum of next to no nats.",
         "",
+        *sorted({_draws(point) for point in points}),
         *(f"Computed on {date} ({machine})." for date, machine in made),
         *missing(points, tasks, methods),
         "",
@@ -260,6 +223,16 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
         matrices(points),
     ]
     return "\n".join(lines)
+
+
+def _draws(point: Point) -> str:
+    """What a point is judged by, in a sentence."""
+    how = Effort(*point.made["effort"])
+    quick = ", with --quick" if how == QUICK else ""
+    return (
+        f"Judged{quick} by {how.draws} draws of a mixture's student, {how.pool} of an image "
+        f"model's, {how.chains} chains of {how.chain_steps} steps, and attacks of {how.tuning}."
+    )
 
 
 def ordered(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) -> list[Point]:

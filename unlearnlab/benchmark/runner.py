@@ -14,8 +14,10 @@ from joblib import Parallel, delayed
 
 from ..curves import BrokenProcessPool
 from ..files import expanded, held, require_writable, write_whole
+from ..identity import content
+from .axes import LIKELIHOOD
 from .definition import Effort, Task
-from .points import Point, compute, key_of, place, stored
+from .points import Point, bring_forward, compute, key_of, place, stored
 
 SEEDS = (0, 1, 2)
 
@@ -36,6 +38,16 @@ class Results:
 
         return tables(self.points)
 
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write results.json, README.md and methods.png to a folder; their paths."""
+        from .families import names
+        from .methods import known
+        from .report import write
+
+        where = Path(expanded("folder", folder)).absolute()
+        require_writable("folder", where)
+        return write(self.points, where, names(), list(known()))
+
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
         return self.markdown()
@@ -48,8 +60,8 @@ def run(
     method: Any,
     tasks: Any = None,
     *,
-    seeds: Sequence[int] = SEEDS,
-    axes: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = SEEDS,
+    axes: str | Sequence[str] | None = None,
     effort: Effort | None = None,
     folder: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
@@ -60,15 +72,16 @@ def run(
     Args:
         method: a function from a `Task` to a student or a `Run`; the name of one of the package's,
             such as "gate" or "gate, tuned"; or several, as a list of both or {name: function}.
+            A function has a name that no method of the package has.
         tasks: names, or tasks themselves; by default all.
         seeds: each is a run of its own.
         axes: names of `AXES`; by default all that a task has.
-        effort: what judging spends; `QUICK` for a first look.
+        effort: what judging spends; `benchmark.QUICK` for a first look.
         folder: where points are stored, one by one; those that are there already are read, as long
             as task, method and axes are the same. On a cluster, one that its workers see.
         jobs: points at a time; None leaves it to the joblib backend that is in force, such as
             `joblib.parallel_config("dask")`, and without one computes them in turn.
-        progress: print a line for each point.
+        progress: print a line for each point: what is left, what it cost, and whether it was read.
 
     Raises:
         ValueError, TypeError: unknown names; a method that returns no student.
@@ -83,6 +96,9 @@ def run(
         0.0
     """
     methods, chosen = _methods(method), _tasks(tasks)
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    if effort is not None and not isinstance(effort, Effort):
+        raise TypeError(f"effort must be an Effort, such as benchmark.QUICK; got {effort!r}")
     where = None if folder is None else Path(expanded("folder", folder)).absolute()
     if where is not None:
         require_writable("folder", where)
@@ -121,27 +137,39 @@ def _one(
     key = key_of(task, method, axes)
     path = None if folder is None else place(folder, task.name, name, task.seed, key)
     point = None if path is None else stored(path)
+    read = point is not None
+    if path is not None and read:
+        bring_forward(path)
     if point is None:
         point = compute(task, name, method, axes, key)
         if path is not None:
             write_whole(path, point.to_json().encode())
-        if progress:
-            seconds = point.cost["seconds"]
-            line = (
-                f"{task.name}, {name}, seed {task.seed}: {point.status or 'done'}, {seconds:.0f} s"
-            )
-            print(line, file=sys.stderr, flush=True)
+    if progress:
+        print(told(point, read=read), file=sys.stderr, flush=True)
     return point
+
+
+def told(point: Point, *, read: bool = False) -> str:
+    """A line on a point: its status, what is left of what is asked, its nats, its seconds."""
+    parts = [point.status] if point.status else []
+    for name, one in point.scores.get("forgotten", {}).items():
+        if one.ideal is not None and name.endswith(LIKELIHOOD):
+            parts.append(f"{name.removesuffix(LIKELIHOOD)} {one.value:.3g} of {one.ideal:.3g}")
+    ratio = point.scores.get("deviation", {}).get("over the optimum's")
+    if ratio is not None:
+        parts.append(f"{ratio.value:.2f} times the optimum's nats")
+    parts.append("read from the folder" if read else f"{point.cost['seconds']:.0f} s")
+    return f"{point.task}, {point.method}, seed {point.seed}: {'; '.join(parts)}"
 
 
 def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
     """Functions by name."""
-    from .methods import named
+    from .methods import known, named
 
     if isinstance(method, Mapping):
         found = dict(method)
     else:
-        alone = isinstance(method, str) or callable(method)
+        alone = isinstance(method, str) or callable(method) or hasattr(method, "sample")
         pairs = [
             (one, named([one])[one])
             if isinstance(one, str)
@@ -154,9 +182,12 @@ def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
             raise ValueError(
                 f"methods must differ in their names; got {told}: give {{name: function}}"
             )
+    there = known()
     for name, one in found.items():
-        if not callable(one):
+        if not callable(one) or isinstance(one, type) or hasattr(one, "sample"):
             raise TypeError(f"method {name!r} must be a function of a task; got {one!r}")
+        if name in there and content(one) != content(there[name]):
+            raise ValueError(f"{name!r} is a method of the package: give yours another name")
     return found
 
 
@@ -166,15 +197,24 @@ def _tasks(given: Any) -> list[Task]:
     if given is None:
         given = names()
     asked = [given] if isinstance(given, str | Task) else list(given)
+    for one in asked:
+        if isinstance(one, Task) and one.name in names():
+            listed = task(one.name)
+            if listed.at(one.seed, one.effort) != one:
+                raise ValueError(
+                    f"{one.name!r} is a task of the package, and this one differs from it: give "
+                    "yours another name"
+                )
     return [one if isinstance(one, Task) else task(one) for one in asked]
 
 
-def _axes(task: Task, asked: Sequence[str] | None) -> list[str]:
+def _axes(task: Task, asked: str | Sequence[str] | None) -> list[str]:
     from .families import EVERYWHERE
 
     own = (*EVERYWHERE, *task.axes)
     if asked is None:
         return list(own)
+    asked = [asked] if isinstance(asked, str) else asked
     for name in asked:
         if name not in own:
             raise ValueError(f"axes of {task.name} are {', '.join(own)}; got {name!r}")

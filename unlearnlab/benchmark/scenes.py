@@ -102,8 +102,9 @@ class SceneTask(PictureTask):
         """LU on the prompts that ask for what is to go; what stays is a constraint beside it."""
         return _problem(self.subject, self.captions, self.stays, self.relative)
 
-    def student(self) -> Any:
-        """A LoRA of rank 8 that draws the prompt."""
+    @property
+    def network(self) -> Any:
+        """A new LoRA of rank 8 that draws the prompt."""
         return _pipeline().lora(rank=8, seed=self.seed, text=self.caption.text())
 
     @property

@@ -82,6 +82,10 @@ class ExactModel:
         """These models themselves: their cells are the atoms."""
         return self, list(others)
 
+    def separation(self, other: ExactModel, *, seed: int = 0, samples: int | None = None) -> float:
+        """KL(self‖other) in nats, exactly."""
+        return self.kl(other)
+
     def expectations(self, problem: Any, *, seed: int = 0, samples: int | None = None) -> Array:
         """(m,) E_p of what each constraint of `problem` measures, exactly."""
         return np.asarray(problem.means(self))

@@ -231,6 +231,20 @@ class DiffusionModel(AtomTables, ABC):
             return quadrature.kl(self, other, samples=samples, seed=seed)
         return sampling.flow_kl(self, other, samples=samples, steps=steps, seed=seed)
 
+    def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Estimate:
+        """KL(self‖other) for a constraint that asks for so much at least, in nats.
+
+        Where only a divergence of paths is left, which bounds that of the draws from above, and
+        `other` is a denoiser, a bound from below, by the sampler that draws from this model.
+        """
+        paths = self.kind == "path" and other.kind == "point" and other is not self
+        if not paths:
+            return self.kl(other, kind=self.kind, seed=seed, samples=samples)
+        require_comparable(["p", "q"], [self, other])
+        if samples is None:
+            samples = min(one.effort.samples for one in (self, other))
+        return quadrature.least_kl(self, other, samples=samples, seed=seed)
+
     @property
     def kind(self) -> str:
         """The divergence that `kl` can measure: "point", else "path" where densities cannot."""

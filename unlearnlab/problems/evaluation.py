@@ -27,7 +27,8 @@ class Evaluation:
         objective: deviation from the retained model, nats.
         constraints: (m,).
         objective_stderr, constraints_stderr: standard errors; zero on exact models.
-        kind: of the divergences, see `kl`: "path" where those of the samples cannot be computed.
+        kind: of the objective, see `kl`: "path" where that of the samples cannot be computed, and
+            paths bound it from above; `ReverseKL` then reads its constraints from below.
     """
 
     objective: float
@@ -56,7 +57,8 @@ class Evaluation:
         errors = np.broadcast_to(self.constraints_stderr, self.constraints.shape)
         pairs = zip(self.constraints, errors, strict=True)
         constraints = ", ".join(f"{value:.4f} ± {error:.4f}" for value, error in pairs)
+        along = "" if self.kind == "point" else " along paths"
         return (
-            f"Evaluation(objective {self.objective:.4f} ± {self.objective_stderr:.4f}, "
-            f"constraints {constraints}{'' if self.kind == 'point' else ', along paths'})"
+            f"Evaluation(objective {self.objective:.4f} ± {self.objective_stderr:.4f}{along}, "
+            f"constraints {constraints})"
         )

@@ -64,8 +64,8 @@ class ReverseKL(Stated):
         self._refuse_equal()
 
     def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
-        """KL(p‖q_i)."""
-        return [model.kl(q, kind=model.kind, seed=seed, samples=samples) for q in self.forget]
+        """KL(p‖q_i), or less, where it cannot be computed: see `separation` of the models."""
+        return [model.separation(q, seed=seed, samples=samples) for q in self.forget]
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:
         """Statistics of the exponential family: the log-ratios themselves."""
