@@ -10,8 +10,10 @@ from torch import nn
 
 import unlearnlab as ul
 from unlearnlab.diffusion import sampling
+from unlearnlab.training import policy_gradient
 from unlearnlab.training.denoising import ForwardKLObjective
 from unlearnlab.training.draws import Draws, Levels
+from unlearnlab.training.log_variance import LogVariance
 from unlearnlab.training.objective import Denoising
 from unlearnlab.training.policy_gradient import PolicyGradient
 from unlearnlab.training.reverse_kl import ReverseKLObjective
@@ -207,6 +209,29 @@ def test_losses_of_the_policy_gradient_add_up_to_the_lagrangian():
     seen = objective.tally.measured(objective.tally.total())
     lagrangian = float(seen.objective + 3 * (seen.constraints[0] - 0.1))
     assert total == pytest.approx(lagrangian, rel=1e-4) and total != pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [PolicyGradient, LogVariance])
+def test_transitions_seen_together_have_the_gradient_of_each_alone(kind, monkeypatch):
+    """For two students side by side, in one call of the network and in one for each transition."""
+    q, q1 = gaussian(0.0), gaussian(1.0, 0.7)
+    problem = ul.Likelihood(q, [q1], thresholds=[0.1], statistic="ratio")
+    net = ul.ScoreNetwork(1, width=8, seed=1).stack(2).for_training()
+    with torch.no_grad():
+        net.read_out.weight += 0.1  # it begins at 0, which lets no gradient through
+    table, found = torch.tensor([[3.0], [1.0]]), []
+    for rows in (1 << 13, 1):
+        monkeypatch.setattr(policy_gradient, "TOGETHER", rows)
+        objective = kind([problem, problem.with_thresholds(np.array([0.2]))], 16)
+        draws = Draws([0, 1], 0, part=2, like=LIKE)
+        objective.begin(net, table, draws)
+        losses = list(objective.losses(net, table, draws))
+        assert len(losses) == (1 if rows > 1 else objective.options.sampling_steps - 1)
+        total = torch.stack(losses).sum(0)
+        found.append([total.detach(), *torch.autograd.grad(total.sum(), net.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert float(found[0][1].abs().max()) > 1e-3
 
 
 def test_a_run_is_not_stopped_by_one_likelihood_out_of_all_proportion(monkeypatch):

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion import sampling
 from .draws import Draws
 from .policy_gradient import PolicyGradient
 
@@ -29,18 +28,18 @@ class LogVariance(PolicyGradient):
     stage = 100
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """One loss for each random transition."""
-        taken = list(self.chain(student, draws))
-        random = taken[:-1]
+        """Losses of the random transitions, that add up to ½Var and the rest of the Lagrangian."""
+        random, x_0 = self.chain(student, draws)
         ratio = torch.stack([one.log_ratio for one in random]).sum(0)
-        price = ratio - self.log_weights(taken[-1].x_s, multipliers)
+        price = ratio - self.log_weights(x_0, multipliers)
         advantage = price - price.mean(1, keepdim=True)
-        for step, x_t, _, x_s, *_ in random:
-            own = student(x_t, self.times(step))
-            log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
-            moved = log_probability - log_probability.detach()
-            unit = self.batch / (self.batch - 1)
-            yield (unit * advantage * moved + price / len(random)).mean(1)
+        advantage = advantage * self.batch / (self.batch - 1)
+        for some, owns in self.at_once(student, random):
+            parts = [
+                (advantage * self.moved(one, own) + price / len(random)).mean(1)
+                for one, own in zip(some, owns, strict=True)
+            ]
+            yield torch.stack(parts).sum(0)
 
     def log_weights(self, x: Tensor, multipliers: Tensor) -> Tensor:
         """(K, B) log w of each student's target at the ends of its chains."""

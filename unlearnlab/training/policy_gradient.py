@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +17,17 @@ from .draws import Draws
 from .objective import PRIMAL_DUAL, Lagrangian
 from .reverse_kl import Sampling
 
+SMALL = 16  # dimensions up to which a network is small: a call costs more than its numbers
+TOGETHER = 1 << 13  # rows that a small network sees at once
+
 
 class Passed(NamedTuple):
     """A transition from x_t to x_s, the retained ε̂ at x_t, its (K, B) KL and log p_θ/q of x_s."""
 
     step: sampling.Step
     x_t: Tensor
-    retained: Tensor
     x_s: Tensor
+    retained: Tensor
     divergence: Tensor
     log_ratio: Tensor
 
@@ -61,42 +65,67 @@ class PolicyGradient(Lagrangian):
                 self.anchor = Gaussian(self.retain, seed=0)
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """One loss for each random transition."""
-        taken = list(self.chain(student, draws))
-        total = torch.stack([one.divergence for one in taken]).sum(0)
-        final = self.values(taken[-1].x_s)
+        """Losses of the random transitions, that add up to the Lagrangian."""
+        random, x_0 = self.chain(student, draws)
+        total = torch.stack([one.divergence for one in random]).sum(0)
+        final = self.values(x_0)
         self.tally.add(torch.cat([total[..., None], final], -1))
         excess = self.signs.to(final) * final - self.limits.to(final)[:, None]
         price = (multipliers[:, None] * excess).sum(-1)
         ahead = total + price
         n = self.batch
-        for step, x_t, retained, x_s, passed, _ in taken[:-1]:
-            own = student(x_t, self.times(step))
-            divergence = self.divergence(step, own, retained)
-            ahead = ahead - passed
-            advantage = (ahead - ahead.mean(1, keepdim=True)) * n / (n - 1)
-            log_probability = self.split(sampling.log_transition(step, x_t, own, x_s))
-            moved = log_probability - log_probability.detach()
-            yield (advantage * moved + divergence + price / (len(taken) - 1)).mean(1)
+        for some, owns in self.at_once(student, random):
+            parts = []
+            for one, own in zip(some, owns, strict=True):
+                ahead = ahead - one.divergence
+                advantage = (ahead - ahead.mean(1, keepdim=True)) * n / (n - 1)
+                divergence = self.divergence(one.step, own, one.retained)
+                gain = advantage * self.moved(one, own)
+                parts.append((gain + divergence + price / len(random)).mean(1))
+            yield torch.stack(parts).sum(0)
 
-    def chain(self, student: Any, draws: Draws) -> Iterator[Passed]:
-        """The students' chain as it unfolds, without gradients."""
-        x = self.noise(draws)
+    def at_once(
+        self, model: Any, random: Sequence[Any]
+    ) -> Iterator[tuple[Sequence[Any], Sequence[Tensor]]]:
+        """Transitions (step, x_t, ...) and what a model says at them: of images one by one.
+
+        A small network is asked at several in one call. What is kept for the gradients is bounded
+        either way, however many steps a chain has.
+        """
+        rows = self.members * self.batch
+        size = max(1, TOGETHER // rows) if self.retain.dim <= SMALL else 1
+        for start in range(0, len(random), size):
+            some = random[start : start + size]
+            x_t = torch.stack([self.split(x) for _, x, *_ in some], 1).flatten(0, 2)
+            t = torch.stack([self.split(self.times(step)) for step, *_ in some], 1).flatten()
+            own = self.split(model(x_t, t)).unflatten(1, (len(some), self.batch))
+            yield some, [part.flatten(0, 1) for part in own.unbind(1)]
+
+    def moved(self, one: Passed, own: Tensor) -> Tensor:
+        """(K, B) log p_θ(x_s|x_t) less its own value."""
+        log_probability = self.split(sampling.log_transition(one.step, one.x_t, own, one.x_s))
+        return log_probability - log_probability.detach()
+
+    def chain(self, student: Any, draws: Draws) -> tuple[list[Passed], Tensor]:
+        """The random transitions of the students' chains, without gradients, and their ends x_0."""
+        x, walked = self.noise(draws), []
         steps = self.options.sampling_steps
         for step in sampling.chain(self.retain.schedule, "ddpm", steps, spacing="log_snr"):
-            times = self.times(step)
             with torch.no_grad():
-                own = student(x, times)
+                own = student(x, self.times(step))
             x_s = step.mean(x, own)
-            if step.spread == 0:
-                none = torch.zeros(self.members, self.batch).to(x)
-                yield Passed(step, x, own, x_s, none, none)
-                continue
-            retained = predict(self.retain, x, times)
-            x_s = x_s + step.spread * self.noise(draws)
-            gain = self.split(path_ratios.gains(step, x, x_s, retained, [own])[:, 0]).to(x)
-            yield Passed(step, x, retained, x_s, self.divergence(step, own, retained), gain)
+            if step.spread:  # all but the last
+                x_s = x_s + step.spread * self.noise(draws)
+                walked.append((step, x, own, x_s))
             x = x_s
+        return [*self.compared(walked)], x
+
+    def compared(self, walked: Sequence[Any]) -> Iterator[Passed]:
+        """Transitions beside what the retained model says of them."""
+        for some, knowns in self.at_once(partial(predict, self.retain), walked):
+            for (step, x_t, own, x_s), known in zip(some, knowns, strict=True):
+                gain = self.split(path_ratios.gains(step, x_t, x_s, known, [own])[:, 0]).to(x_t)
+                yield Passed(step, x_t, x_s, known, self.divergence(step, own, known), gain)
 
     def divergence(self, step: sampling.Step, own: Tensor, retained: Tensor) -> Tensor:
         """(K, B) KL of a transition, ‖μ_θ − μ_q‖²/(2 spread²)."""
