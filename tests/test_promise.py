@@ -120,11 +120,12 @@ def test_resumed_it_goes_on_and_stays_stopped(tmp_path):
 
 def test_students_side_by_side_stop_together():
     """Two thresholds: the run ends when both are met."""
-    one = MAKE["LU"](Q.diffused(), Q1.diffused(), thresholds=[0.5])
-    problems = [one.with_thresholds(np.array([b])) for b in (0.5, 0.3)]
+    one = MAKE["FU"](Q.diffused(), Q1.diffused(), relative=1.3)
+    problems = [one.with_thresholds(share * one.thresholds) for share in (0.9, 1.0)]
     runs = ul.finetune(problems, network().stack(2), method="gate", batch=128, chains=256)
     assert [run.status for run in runs] == ["converged"] * 2
     assert runs[0].multipliers[0] < runs[1].multipliers[0]
+    assert len(runs[0].history["loss"]) == len(runs[1].history["loss"]) < 10
 
 
 @pytest.mark.parametrize(("lag", "most"), [(0.3, 10), (0.85, 25)])

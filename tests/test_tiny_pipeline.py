@@ -86,14 +86,14 @@ def test_policy_gradient_brings_the_likelihood_below_its_threshold(sd):
     """D.3 at a fixed λ, from 0.9 to 0.3 on chains that it has not seen; the same noise twice."""
     retain, forgotten = sd.prompt("a cowboy"), sd.prompt("a cowboy with a horse")
     problem = ul.Likelihood(retain, [forgotten], thresholds=[0.5], statistic="ratio", cap=2.0)
-    how = {"steps": 12, "batch": 16, "lr": 1e-2, "sampling_steps": 10, "dual_lr": 0.0}
+    how = {"steps": 10, "batch": 12, "lr": 1.5e-2, "sampling_steps": 10, "dual_lr": 0.0}
     run = ul.finetune(
         problem, sd.lora(rank=8), multipliers=[8.0], evaluate=False, progress=False, **how
     )
 
     def ell(model):
         x = model.sample(48, sampler="ddpm", steps=10, seed=9)
-        return torch.from_numpy(problem.values_at(x, seed=1))
+        return torch.from_numpy(problem.values_at(x, seed=1, quality=(6, 4)))
 
     before, after = ell(retain), ell(run.student)
     fall = (before - after)[:, 0]
