@@ -20,8 +20,11 @@ const ARGUMENTS = [
   "--no-first-run",
 ];
 
-/** A browser with an empty profile, or with that of `profile`. */
-export async function launch({ width = 1440, height = 1000, profile } = {}) {
+/**
+ * A browser with an empty profile, or with that of `profile`. One that is not guarded may ask other
+ * hosts, and keeps what it has loaded: what watches requests turns its cache off.
+ */
+export async function launch({ width = 1440, height = 1000, profile, guarded = true } = {}) {
   const folder = profile ?? fs.mkdtempSync(path.join(os.tmpdir(), "site-test-"));
   const context = await chromium.launchPersistentContext(folder, {
     executablePath: browserPath,
@@ -30,14 +33,15 @@ export async function launch({ width = 1440, height = 1000, profile } = {}) {
     args: ARGUMENTS,
   });
   const troubles = [];
-  await context.route("**/*", (route) => {
+  const watch = (route) => {
     const url = new URL(route.request().url());
     if (url.origin === new URL(base).origin || ["data:", "blob:"].includes(url.protocol)) {
       return route.continue();
     }
     troubles.push(`asked ${url.host} for ${url.pathname}`);
     return route.abort();
-  });
+  };
+  if (guarded) await context.route("**/*", watch);
   const page = context.pages()[0] ?? (await context.newPage());
   page.on("console", (message) => {
     if (message.type() === "error") troubles.push(`console: ${message.text().slice(0, 300)}`);
