@@ -149,8 +149,7 @@ def held(loop: Loop, step: Callable[[], None] | None = None) -> int:
     if isinstance(goal, Backpropagation) or not isinstance(goal, PolicyGradient):
         return counted.peak
     draws = Draws(loop.settings.seeds, 0, part=2, like=loop.like)
-    random, x_0 = goal.chain(loop.student, draws)
-    record = [x_0, *(one for passed in random for one in passed[1:])]
+    record = [one for passed in goal.chain(loop.student, draws) for one in passed[1:]]
     return counted.peak + sum(
         {place(one): one.untyped_storage().nbytes() for one in record}.values()
     )

@@ -199,7 +199,7 @@ def test_a_report_has_what_was_asked_for_last(tmp_path, capsys):
     assert "times the optimum's nats" in second
     (newest,) = points.everything(tmp_path, FULL)
     assert newest.scores["deviation"]["nats"].value == 0
-    with pytest.raises(ValueError, match=r"holds 2 points, none of effort .*--report --quick"):
+    with pytest.raises(ValueError, match=r"holds 2 points, none of edition 1 and.*--quick"):
         points.everything(tmp_path, FAST)
 
 
@@ -233,7 +233,11 @@ def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
         (LINE.retain, {}, r"must be a function of a task; got Diffused"),
         ({"tilt": lambda task: task.retain}, {}, "'tilt' is a method of the package: give yours"),
         ("noise", {"tasks": ["line"]}, r"task must be one of line-mild; .*got 'line'"),
-        ("noise", {"tasks": [replace(LINE, relative=0.5)]}, "'line-severe' is a task of the pack"),
+        (
+            "noise",
+            {"tasks": [replace(LINE, relative=0.5)]},
+            "a task 'line-severe' is there already",
+        ),
         ("noise", {"tasks": ["plane"], "axes": ["rates"]}, r"axes of plane are .*got 'rates'"),
         ("noise", {"effort": "quick"}, "effort must be an Effort, such as benchmark.QUICK; got 'q"),
         (lambda task: PLANE.retain, ONE, r"draws \(2,\); the task 'line-mild' has draws of \(1,\)"),

@@ -5,7 +5,7 @@ import torch
 from students import Shifted
 
 import unlearnlab as ul
-from unlearnlab.training import Run
+from unlearnlab.training import Run, policy_gradient
 from unlearnlab.training.draws import Draws
 from unlearnlab.training.policy_gradient import PolicyGradient
 
@@ -86,10 +86,15 @@ def peak_memory(steps, at_once):
     return Held.peak
 
 
-def test_policy_gradient_memory_does_not_grow_with_the_steps():
+def test_policy_gradient_memory_does_not_grow_with_the_steps(monkeypatch):
+    monkeypatch.setattr(policy_gradient, "SMALL", 0)  # a transition at a time, as of images
     ten, hundred, thousand = (peak_memory(steps, at_once=False) for steps in (10, 100, 1000))
     assert ten == hundred == thousand > 0
     assert peak_memory(100, at_once=True) > 20 * hundred  # the measure sees what it should
+    monkeypatch.undo()
+    monkeypatch.setattr(policy_gradient, "TOGETHER", 64)  # rows: of a small network
+    several, most = (peak_memory(steps, at_once=False) for steps in (100, 1000))
+    assert hundred < several == most
 
 
 def test_composed_scores_fall_short_of_the_ratio_target():

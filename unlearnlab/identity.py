@@ -18,6 +18,8 @@ import numpy as np
 
 PACKAGE = __name__.split(".")[0]
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of things that it cannot read
+HELD = (int, float, str, bytes, list, tuple, dict, set, frozenset, np.ndarray)  # by classes
+_SEEN: ContextVar[list[type] | None] = ContextVar("_SEEN", default=None)
 _INSIDE: ContextVar[frozenset[int]] = ContextVar("_INSIDE", default=frozenset())
 
 
@@ -190,25 +192,24 @@ def _globals(function: FunctionType) -> dict[str, Any]:
 
 
 def _methods(kind: type) -> Any:
-    """What is in a class and in those of its module that it is made of."""
-    if id(kind) in _INSIDE.get():
-        return "itself"
-    token = _INSIDE.set(_INSIDE.get() | {id(kind)})
-    try:
-        items = {
-            name: getattr(item, "__func__", getattr(item, "fget", item))
-            for name, item in vars(kind).items()
-        }
-        own = {
-            name: content(item)
-            for name, item in items.items()
-            if isinstance(item, FunctionType)
-            or (isinstance(item, int | float | str | tuple) and not name.startswith("__"))
-        }
-        bases = [_methods(one) for one in kind.__bases__ if one.__module__ == kind.__module__]
-        return [own, bases]
-    finally:
-        _INSIDE.reset(token)
+    """What is in a class and in those of its module that it is made of; of each class once."""
+    seen = _SEEN.get()
+    if seen is None:
+        token = _SEEN.set([])
+        try:
+            return _methods(kind)
+        finally:
+            _SEEN.reset(token)
+    if kind in seen:
+        return kind.__qualname__
+    seen.append(kind)
+    own = {}
+    for name, item in vars(kind).items():
+        item = getattr(item, "fget", getattr(item, "func", getattr(item, "__func__", item)))
+        mine = isinstance(item, FunctionType) and item.__module__ == kind.__module__
+        if mine or (isinstance(item, HELD) and not name.startswith("__")):
+            own[name] = content(item)
+    return [own, [_methods(one) for one in kind.__bases__ if one.__module__ == kind.__module__]]
 
 
 def _names(code: CodeType) -> set[str]:

@@ -61,7 +61,7 @@ class Model(Protocol):
         """KL(self‖other) in nats, a float or an `Estimate`."""
 
     def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Any:
-        """KL(self‖other) for a constraint that asks for so much at least: never more than it is."""
+        """KL(self‖other) as a constraint reads it that asks for so much at least."""
 
     def expectations(self, problem: Any, *, seed: int = 0, samples: int | None = None) -> Any:
         """E_self of what each constraint of `problem` measures at a point."""

@@ -3,7 +3,7 @@
 A method is a function from a `Task` to a student. A task has what a method may read:
 
 * `task.problem`, with `task.retain` (q), `task.forget` (the q_i) and `task.thresholds`;
-* `task.student()`, the pretrained model with parameters to train;
+* `task.student()`, a copy of the pretrained network to train;
 * `task.data(n)`, `task.to_go(n)`, `task.apart(n)`: training samples, and those of them that show
   what is to go or nothing of it;
 * `task.settings` and `task.seed`.

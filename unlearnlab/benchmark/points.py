@@ -6,7 +6,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,11 @@ def place(folder: Path, task: str, method: str, seed: int, key: str) -> Path:
 def bring_forward(path: Path) -> None:
     """Make a stored point the newest of its kind: it is the one that was asked for last."""
     kind = path.name[: path.name.rindex(",")]
-    others = [one for one in path.parent.glob("*.json") if one.name.startswith(f"{kind},")]
-    if max(others, key=lambda one: one.stat().st_mtime_ns) != path:
-        os.utime(path)
+    others = [one for one in path.parent.glob(f"{escape(kind)},*.json") if one != path]
+    newest = max((one.stat().st_mtime_ns for one in others), default=0)
+    if newest >= path.stat().st_mtime_ns:
+        with suppress(PermissionError):  # of someone else's file, which may be read all the same
+            os.utime(path, ns=(newest + 1, newest + 1))
 
 
 def stored(path: Path) -> Point | None:
@@ -121,9 +125,11 @@ def everything(folder: Path, effort: Effort) -> list[Point]:
         if {name: point.made.get(name) for name in about} == about
     }
     if found and not newest:
+        there = {(p.made.get("edition"), tuple(p.made.get("effort", ()))) for p in found}
         raise ValueError(
-            f"{folder} holds {len(found)} points, none of effort {tuple(effort)}: those of "
-            "--quick are reported by --report --quick"
+            f"{folder} holds {len(found)} points, none of edition {EDITION} and effort "
+            f"{tuple(effort)}; there are {sorted(there, key=str)}. Those of --quick are reported "
+            "by --report --quick, others by Results.write"
         )
     return list(newest.values())
 

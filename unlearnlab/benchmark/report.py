@@ -21,7 +21,6 @@ RESULTS, PAGE, PICTURE = "results.json", "README.md", "methods.png"
 GOLD = "retrained"
 MATRIX = "interference"  # the axis that has tables of its own
 LISTED = 6  # methods not run, by name; of more their number
-_AXES = list(families.AXES)
 Rows = dict[tuple[str, str], list[Point]]  # by task and method
 
 
@@ -85,7 +84,8 @@ def _table(rows: dict[str, list[Point]]) -> list[str]:
             if axis != MATRIX
         )
     )
-    columns.sort(key=lambda column: _AXES.index(column[0]))
+    order = {axis: k for k, axis in enumerate(families.AXES)}
+    columns.sort(key=lambda column: order.get(column[0], len(order)))  # a task may have its own
     ideals = {
         (axis, name): mean.ideal
         for scores in found.values()
@@ -162,9 +162,9 @@ def matrices(points: Sequence[Point]) -> str:
 
 
 def percent(mean: Mean | None) -> str:
-    """A share more or less, with its interval."""
+    """A share more or less, with its interval; a dash where there is none."""
     if mean is None:
-        return ""
+        return "–"
     return "{:+.0f} % ({:+.0f}, {:+.0f})".format(*(100 * part for part in mean[:3]))
 
 
@@ -205,8 +205,8 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
         "Means over seeds; in brackets the ends of the widest interval of 95 % that a seed has.",
         "The first row is what the certified optimum scores, or that of a pool by its counts:",
         "nats at what is asked, while *over the optimum's* is taken at what a student leaves.",
-        "A dash stands where a student does not offer what the number needs, where none of its",
-        "draws is finite, and for a ratio to an optimum of next to no nats.",
+        "A dash stands where a student does not offer what the number needs, where it diverged,",
+        "where an axis was not asked for, and for a ratio to an optimum of next to no nats.",
         "",
         *sorted({_draws(point) for point in points}),
         *(f"Computed on {date} ({machine})." for date, machine in made),
@@ -228,10 +228,10 @@ def page(points: Sequence[Point], tasks: Sequence[str], methods: Sequence[str]) 
 def _draws(point: Point) -> str:
     """What a point is judged by, in a sentence."""
     how = Effort(*point.made["effort"])
-    quick = ", with --quick" if how == QUICK else ""
     return (
-        f"Judged{quick} by {how.draws} draws of a mixture's student, {how.pool} of an image "
-        f"model's, {how.chains} chains of {how.chain_steps} steps, and attacks of {how.tuning}."
+        f"Judged by {how.draws} draws of a mixture's student, {how.pool} of an image model's, "
+        f"{how.chains} chains of {how.chain_steps} steps and attacks of {how.tuning} steps"
+        f"{', the effort of --quick' if how == QUICK else ''}."
     )
 
 

@@ -178,13 +178,13 @@ def _methods(method: Any) -> dict[str, Callable[[Task], Any]]:
         ]
         found = dict(pairs)
         if len(found) < len(pairs):
-            told = ", ".join(name for name, _ in pairs)
+            given = ", ".join(name for name, _ in pairs)
             raise ValueError(
-                f"methods must differ in their names; got {told}: give {{name: function}}"
+                f"methods must differ in their names; got {given}: give {{name: function}}"
             )
     there = known()
     for name, one in found.items():
-        if not callable(one) or isinstance(one, type) or hasattr(one, "sample"):
+        if not callable(one) or (hasattr(one, "sample") and not isinstance(one, type)):
             raise TypeError(f"method {name!r} must be a function of a task; got {one!r}")
         if name in there and content(one) != content(there[name]):
             raise ValueError(f"{name!r} is a method of the package: give yours another name")
@@ -202,8 +202,8 @@ def _tasks(given: Any) -> list[Task]:
             listed = task(one.name)
             if listed.at(one.seed, one.effort) != one:
                 raise ValueError(
-                    f"{one.name!r} is a task of the package, and this one differs from it: give "
-                    "yours another name"
+                    f"a task {one.name!r} is there already, and this one differs from it: give it "
+                    "another name"
                 )
     return [one if isinstance(one, Task) else task(one) for one in asked]
 

@@ -241,6 +241,10 @@ class GatedModel(DiffusionModel):
         visited = self.sampling_steps if steps is None else steps
         return self.draw(n, steps=visited, particles=particles, seed=seed).x
 
+    def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Estimate:
+        """Of paths, as `kl`: its ε̂ is that along one path, which no bound from below is near."""
+        return self.kl(other, kind="path", seed=seed, samples=samples)
+
     def kl(
         self,
         other: Any,

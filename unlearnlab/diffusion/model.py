@@ -234,11 +234,12 @@ class DiffusionModel(AtomTables, ABC):
     def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Estimate:
         """KL(self‖other) for a constraint that asks for so much at least, in nats.
 
-        Where only a divergence of paths is left, which bounds that of the draws from above, and
-        `other` is a denoiser, a bound from below, by the sampler that draws from this model.
+        Where that of the draws cannot be computed and `other` is a denoiser, a bound from below, by
+        the sampler that draws from this model. Where `other` is none, as under guidance, a
+        divergence of paths, which bounds it from above.
         """
-        paths = self.kind == "path" and other.kind == "point" and other is not self
-        if not paths:
+        below = self.kind == "path" and other.denoiser and other is not self
+        if not below:
             return self.kl(other, kind=self.kind, seed=seed, samples=samples)
         require_comparable(["p", "q"], [self, other])
         if samples is None:

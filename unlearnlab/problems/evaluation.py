@@ -28,7 +28,8 @@ class Evaluation:
         constraints: (m,).
         objective_stderr, constraints_stderr: standard errors; zero on exact models.
         kind: of the objective, see `kl`: "path" where that of the samples cannot be computed, and
-            paths bound it from above; `ReverseKL` then reads its constraints from below.
+            paths bound it from above; `ReverseKL` then reads its constraints from below, where the
+            q_i are denoisers.
     """
 
     objective: float

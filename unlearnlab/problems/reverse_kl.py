@@ -64,7 +64,7 @@ class ReverseKL(Stated):
         self._refuse_equal()
 
     def measured(self, model: Any, *, seed: int = 0, samples: int | None = None) -> list[Any]:
-        """KL(p‖q_i), or less, where it cannot be computed: see `separation` of the models."""
+        """KL(p‖q_i), or a bound where it cannot be computed: see `separation` of the models."""
         return [model.separation(q, seed=seed, samples=samples) for q in self.forget]
 
     def tabulate(self, atoms: LogRatios) -> ExponentialTable:

@@ -29,9 +29,9 @@ class LogVariance(PolicyGradient):
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Losses of the random transitions, that add up to ½Var and the rest of the Lagrangian."""
-        random, x_0 = self.chain(student, draws)
+        *random, last = self.chain(student, draws)
         ratio = torch.stack([one.log_ratio for one in random]).sum(0)
-        price = ratio - self.log_weights(x_0, multipliers)
+        price = ratio - self.log_weights(last.x_s, multipliers)
         advantage = price - price.mean(1, keepdim=True)
         advantage = advantage * self.batch / (self.batch - 1)
         for some, owns in self.at_once(student, random):

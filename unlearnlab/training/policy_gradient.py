@@ -66,9 +66,9 @@ class PolicyGradient(Lagrangian):
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
         """Losses of the random transitions, that add up to the Lagrangian."""
-        random, x_0 = self.chain(student, draws)
+        *random, last = self.chain(student, draws)
         total = torch.stack([one.divergence for one in random]).sum(0)
-        final = self.values(x_0)
+        final = self.values(last.x_s)
         self.tally.add(torch.cat([total[..., None], final], -1))
         excess = self.signs.to(final) * final - self.limits.to(final)[:, None]
         price = (multipliers[:, None] * excess).sum(-1)
@@ -106,8 +106,8 @@ class PolicyGradient(Lagrangian):
         log_probability = self.split(sampling.log_transition(one.step, one.x_t, own, one.x_s))
         return log_probability - log_probability.detach()
 
-    def chain(self, student: Any, draws: Draws) -> tuple[list[Passed], Tensor]:
-        """The random transitions of the students' chains, without gradients, and their ends x_0."""
+    def chain(self, student: Any, draws: Draws) -> list[Passed]:
+        """The students' chains, without gradients: random transitions, and one that is not."""
         x, walked = self.noise(draws), []
         steps = self.options.sampling_steps
         for step in sampling.chain(self.retain.schedule, "ddpm", steps, spacing="log_snr"):
@@ -116,9 +116,11 @@ class PolicyGradient(Lagrangian):
             x_s = step.mean(x, own)
             if step.spread:  # all but the last
                 x_s = x_s + step.spread * self.noise(draws)
-                walked.append((step, x, own, x_s))
+            walked.append((step, x, own, x_s))
             x = x_s
-        return [*self.compared(walked)], x
+        *random, (step, x_t, own, x_0) = walked
+        none = torch.zeros(self.members, self.batch).to(x)
+        return [*self.compared(random), Passed(step, x_t, x_0, own, none, none)]
 
     def compared(self, walked: Sequence[Any]) -> Iterator[Passed]:
         """Transitions beside what the retained model says of them."""
