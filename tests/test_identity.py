@@ -144,7 +144,7 @@ def countdown(n):
 
 
 def test_what_a_class_of_its_module_does_counts():
-    """Its functions, its numbers and what it inherits there; a library's class by its name."""
+    """Its functions, its numbers and what it inherits there."""
     found = []
     for body, factor in (("x + 1", 2), ("x + 2", 2), ("x + 1", 3), ("x + 1", "{'lr': 2}")):
         module = ModuleType("a_students_file")
@@ -152,6 +152,17 @@ def test_what_a_class_of_its_module_does_counts():
         found.append(content(module.method))
         assert content(module.method) == found[-1]
     assert all(found[0] != other for other in found[1:])
+
+
+def test_classes_that_name_each_other_are_read_once():
+    """Twelve, each of which names all others: to follow every way between them would not end."""
+    names = [f"C{k}" for k in range(12)]
+    body = "\n".join(f"    def m{k}(self): return {name}()" for k, name in enumerate(names))
+    text = "\n".join(f"class {name}:\n{body}" for name in names)
+    module = ModuleType("a_students_file")
+    exec(f"{text}\ndef method(task): return C0()", vars(module))
+    told = json.dumps(content(module.method))
+    assert all(told.count(f'"m{k}"') == len(names) for k in range(12))
 
 
 CLASSES = """

@@ -246,6 +246,17 @@ def test_where_nothing_is_trained_the_composed_model_is_read():
     assert run.multipliers[0] == pytest.approx(0.5, abs=0.04)
 
 
+def test_where_densities_are_too_dear_a_separation_is_promised_from_below():
+    """In 20 dimensions KL(p‖q_1) = 2.5/(1 − λ)² = 4; q itself has 3.95 along 50 steps of paths."""
+    q, q1 = (
+        ul.GaussianMixture([1.0], np.full((1, 20), mean), [1.0]).diffused() for mean in (0.0, 0.5)
+    )
+    how = {"method": "dual-only", "until": "met", "batch": 64, "sampling_steps": 50}
+    run = ul.finetune(ul.ReverseKL(q, [q1], [4.0]), **how)
+    assert run.status == "converged" and run.evaluation.kind == "path"
+    assert run.multipliers[0] == pytest.approx(1 - (2.5 / 4) ** 0.5, abs=0.02)
+
+
 def test_a_surplus_at_no_price_does_not_end_a_run_that_paid():
     """The reading belongs to the multipliers that were trained with, not to those that follow."""
     problem = ul.Likelihood(gaussian(0.0), [gaussian(1.0)], [0.5], statistic="ratio")

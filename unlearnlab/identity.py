@@ -18,7 +18,8 @@ import numpy as np
 
 PACKAGE = __name__.split(".")[0]
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in what Python prints of things that it cannot read
-HELD = (int, float, str, bytes, list, tuple, dict, set, frozenset, np.ndarray)  # by classes
+# What is told of a class, besides its functions.
+PLAIN = (int, float, str, bytes, list, tuple, dict, set, frozenset, np.ndarray)
 _SEEN: ContextVar[list[type] | None] = ContextVar("_SEEN", default=None)
 _INSIDE: ContextVar[frozenset[int]] = ContextVar("_INSIDE", default=frozenset())
 
@@ -184,20 +185,21 @@ def _globals(function: FunctionType) -> dict[str, Any]:
             found[name] = f"{item.__module__}.{item.__qualname__}"  # a library's
         elif isinstance(item, type):
             own = item.__module__ == function.__module__
-            if own and item.__module__.split(".")[0] != PACKAGE:  # whose results have editions
-                found[name] = _methods(item)
+            # Of the package's own classes the version tells; a user's have none.
+            if own and item.__module__.split(".")[0] != PACKAGE:
+                found[name] = _class_contents(item)
         elif not isinstance(item, ModuleType):
             found[name] = content(item)
     return found
 
 
-def _methods(kind: type) -> Any:
+def _class_contents(kind: type) -> Any:
     """What is in a class and in those of its module that it is made of; of each class once."""
     seen = _SEEN.get()
     if seen is None:
         token = _SEEN.set([])
         try:
-            return _methods(kind)
+            return _class_contents(kind)
         finally:
             _SEEN.reset(token)
     if kind in seen:
@@ -207,9 +209,10 @@ def _methods(kind: type) -> Any:
     for name, item in vars(kind).items():
         item = getattr(item, "fget", getattr(item, "func", getattr(item, "__func__", item)))
         mine = isinstance(item, FunctionType) and item.__module__ == kind.__module__
-        if mine or (isinstance(item, HELD) and not name.startswith("__")):
+        if mine or (isinstance(item, PLAIN) and not name.startswith("__")):
             own[name] = content(item)
-    return [own, [_methods(one) for one in kind.__bases__ if one.__module__ == kind.__module__]]
+    bases = [one for one in kind.__bases__ if one.__module__ == kind.__module__]
+    return [own, [_class_contents(one) for one in bases]]
 
 
 def _names(code: CodeType) -> set[str]:

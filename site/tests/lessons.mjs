@@ -59,8 +59,8 @@ async function settled(page, done, limit) {
   }
 }
 
-/** Run all of an open lesson; the seconds from its page being asked for to its first figure. */
-async function begun(page, name) {
+/** Open a lesson and run all of it: its stored cells, and the seconds until its first figure. */
+async function firstFigure(page, name) {
   const start = Date.now();
   await open(page, name);
   const stored = await cells(page);
@@ -73,7 +73,7 @@ async function begun(page, name) {
 async function whole(name) {
   const { page, troubles, close } = await launch();
   const start = Date.now();
-  const { stored, first } = await begun(page, name);
+  const { stored, first } = await firstFigure(page, name);
   const finished = (all) => all.every((cell) => cell.source.trim() === "" || (cell.executed && !cell.prompt.includes("*")));
   const ran = await settled(page, finished, 480000);
   ran.forEach((cell, i) => {
@@ -120,12 +120,12 @@ async function answered() {
   fs.rmSync(profile, { recursive: true, force: true });
 }
 
-/** The same lesson in a new browser and once more: what it keeps makes the second visit shorter. */
-async function visited() {
+/** The first lesson in a new browser, and again in the same one, which keeps what it has loaded. */
+async function twoVisits() {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "site-visitor-"));
   for (const visit of ["first", "second"]) {
     const { page, close } = await launch({ profile, guarded: false });
-    const { first } = await begun(page, names[0]);
+    const { first } = await firstFigure(page, names[0]);
     console.log(`lessons: ${names[0]}, ${visit} visit: first figure after ${first} s`);
     await close();
   }
@@ -137,6 +137,6 @@ for (const name of lessons) {
 }
 if (!asked.length) {
   await answered().catch((error) => failures.push(`an answer: ${error.message}`));
-  await visited().catch((error) => failures.push(`a visit: ${error.message}`));
+  await twoVisits().catch((error) => failures.push(`a visit: ${error.message}`));
 }
 report("lessons", failures, `${lessons.length} lessons`);

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--lora", type=Path, help="score a LoRA made elsewhere: its file or folder")
     made.add_argument("--all", action="store_true", help="all methods, published and tuned")
     made.add_argument("--report", action="store_true", help="run nothing: report what is stored")
-    made.add_argument("--quick", action="store_true", help="ten minutes: few methods, small draws")
+    made.add_argument("--quick", action="store_true", help="four minutes: few methods, small draws")
     made.add_argument("--seed", type=int, action="append", help="one; may be given again")
     made.add_argument("--jobs", type=int, default=2, help="points at a time")
     made.add_argument("--folder", type=Path, default=Path(FOLDER), help="where results are kept")

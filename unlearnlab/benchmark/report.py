@@ -113,7 +113,7 @@ def _table(rows: dict[str, list[Point]]) -> list[str]:
 
 
 def _costs(points: Sequence[Point]) -> list[str]:
-    """Seconds, rows, megabytes and how many diverged; known answers cost nothing of note."""
+    """Seconds, rows, megabytes and how many diverged; of known answers nothing is counted."""
     if points[0].method in ANSWERS:
         return [""] * 4
     cost = {name: np.mean([one.cost[name] for one in points]) for name in points[0].cost}

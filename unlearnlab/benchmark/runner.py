@@ -145,11 +145,11 @@ def _one(
         if path is not None:
             write_whole(path, point.to_json().encode())
     if progress:
-        print(told(point, read=read), file=sys.stderr, flush=True)
+        print(progress_line(point, read=read), file=sys.stderr, flush=True)
     return point
 
 
-def told(point: Point, *, read: bool = False) -> str:
+def progress_line(point: Point, *, read: bool) -> str:
     """A line on a point: its status, what is left of what is asked, its nats, its seconds."""
     parts = [point.status] if point.status else []
     for name, one in point.scores.get("forgotten", {}).items():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import finite_vector
-from ..estimate import Estimate
 from ..model import Tilt, realise
 from ..ratios import LogRatios
 from .checks import require_family
@@ -60,10 +58,6 @@ class ComposedModel(DiffusionModel):
         for i, other in zip(used, others, strict=True):
             total = total + float(self.guidance[i]) * (own - other)
         return total
-
-    def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Estimate:
-        """Of paths beyond 16 dimensions, as E.3 reads it: no bound from below is near."""
-        return self.kl(other, kind=self.kind, seed=seed, samples=samples)
 
     def __repr__(self) -> str:
         return f"ComposedModel({self.retain!r}, guidance={self.guidance.round(4).tolist()})"

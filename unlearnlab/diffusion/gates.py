@@ -242,7 +242,7 @@ class GatedModel(DiffusionModel):
         return self.draw(n, steps=visited, particles=particles, seed=seed).x
 
     def separation(self, other: Any, *, seed: int = 0, samples: int | None = None) -> Estimate:
-        """Of paths, as `kl`: its ε̂ is that along one path, which no bound from below is near."""
+        """Of paths, as `kl`: the bound from below asks for ε̂ often, and each costs a path here."""
         return self.kl(other, kind="path", seed=seed, samples=samples)
 
     def kl(

@@ -100,10 +100,7 @@ def square(x: Tensor) -> Tensor:
 
 
 def kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -> Estimate:
-    """Lemma 3, eq. (29): KL(p‖q) = ½∫E‖ε̂_p − ε̂_q‖²dγ, x_t ~ p noised, both exact denoisers.
-
-    Each sample visits every eighth node, from a random first one.
-    """
+    """Lemma 3, eq. (29): KL(p‖q) = ½∫E‖ε̂_p − ε̂_q‖²dγ, x_t ~ p noised, both exact denoisers."""
     return _over_levels(p, q, _deviation, samples=samples, seed=seed)
 
 
@@ -120,7 +117,7 @@ def least_kl(p: DiffusionModel, q: DiffusionModel, *, samples: int, seed: int) -
 def _over_levels(
     p: DiffusionModel, q: DiffusionModel, integrand: Any, *, samples: int, seed: int
 ) -> Estimate:
-    """½∫E[integrand]dγ at samples of p."""
+    """½∫E[integrand]dγ at samples of p; each visits every eighth node, from a random first one."""
     x = p.sample(whole("samples", samples, 2), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     nodes, weights = p.schedule.nodes(LEVELS)
@@ -151,12 +148,9 @@ def _deviation(p: DiffusionModel, q: DiffusionModel, x: Tensor, t: Tensor, noise
 
 
 def _gain(p: DiffusionModel, q: DiffusionModel, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """(B,) ‖ε − ε̂_q‖² − ‖ε − ε̂_p‖² at x noised to t, over the noise and its mirror image."""
-    gains = []
-    for one in (noise, -noise):
-        own, other = predict_all([p, q], p.schedule.noised(x, t, one), t)
-        gains.append(square(one - other) - square(one - own))
-    return (gains[0] + gains[1]) / 2
+    """(B,) ‖ε − ε̂_q‖² − ‖ε − ε̂_p‖² at x noised to t."""
+    own, other = predict_all([p, q], p.schedule.noised(x, t, noise), t)
+    return square(noise - other) - square(noise - own)
 
 
 def log_ratios(

@@ -28,15 +28,15 @@ class LogVariance(PolicyGradient):
     stage = 100
 
     def losses(self, student: Any, multipliers: Tensor, draws: Draws) -> Iterator[Tensor]:
-        """Losses of the random transitions, that add up to ½Var and the rest of the Lagrangian."""
+        """Losses of the random transitions, that add up to the mean of log p_θ/q − log w."""
         *random, last = self.chain(student, draws)
         ratio = torch.stack([one.log_ratio for one in random]).sum(0)
         price = ratio - self.log_weights(last.x_s, multipliers)
         advantage = price - price.mean(1, keepdim=True)
         advantage = advantage * self.batch / (self.batch - 1)
-        for some, owns in self.at_once(student, random):
+        for some, owns in self.predictions(student, random):
             parts = [
-                (advantage * self.moved(one, own) + price / len(random)).mean(1)
+                (advantage * self.log_probability(one, own) + price / len(random)).mean(1)
                 for one, own in zip(some, owns, strict=True)
             ]
             yield torch.stack(parts).sum(0)

@@ -74,17 +74,17 @@ class PolicyGradient(Lagrangian):
         price = (multipliers[:, None] * excess).sum(-1)
         ahead = total + price
         n = self.batch
-        for some, owns in self.at_once(student, random):
+        for some, owns in self.predictions(student, random):
             parts = []
             for one, own in zip(some, owns, strict=True):
                 ahead = ahead - one.divergence
                 advantage = (ahead - ahead.mean(1, keepdim=True)) * n / (n - 1)
                 divergence = self.divergence(one.step, own, one.retained)
-                gain = advantage * self.moved(one, own)
+                gain = advantage * self.log_probability(one, own)
                 parts.append((gain + divergence + price / len(random)).mean(1))
             yield torch.stack(parts).sum(0)
 
-    def at_once(
+    def predictions(
         self, model: Any, random: Sequence[Any]
     ) -> Iterator[tuple[Sequence[Any], Sequence[Tensor]]]:
         """Transitions (step, x_t, ...) and what a model says at them: of images one by one.
@@ -101,30 +101,30 @@ class PolicyGradient(Lagrangian):
             own = self.split(model(x_t, t)).unflatten(1, (len(some), self.batch))
             yield some, [part.flatten(0, 1) for part in own.unbind(1)]
 
-    def moved(self, one: Passed, own: Tensor) -> Tensor:
-        """(K, B) log p_θ(x_s|x_t) less its own value."""
-        log_probability = self.split(sampling.log_transition(one.step, one.x_t, own, one.x_s))
-        return log_probability - log_probability.detach()
+    def log_probability(self, one: Passed, own: Tensor) -> Tensor:
+        """(K, B) log p_θ(x_s|x_t) less its own value: 0, with the gradient of log p_θ."""
+        found = self.split(sampling.log_transition(one.step, one.x_t, own, one.x_s))
+        return found - found.detach()
 
     def chain(self, student: Any, draws: Draws) -> list[Passed]:
-        """The students' chains, without gradients: random transitions, and one that is not."""
+        """The students' chains, without gradients; the last transition is deterministic."""
         x, walked = self.noise(draws), []
         steps = self.options.sampling_steps
         for step in sampling.chain(self.retain.schedule, "ddpm", steps, spacing="log_snr"):
             with torch.no_grad():
                 own = student(x, self.times(step))
             x_s = step.mean(x, own)
-            if step.spread:  # all but the last
+            if step.spread:
                 x_s = x_s + step.spread * self.noise(draws)
             walked.append((step, x, own, x_s))
             x = x_s
         *random, (step, x_t, own, x_0) = walked
         none = torch.zeros(self.members, self.batch).to(x)
-        return [*self.compared(random), Passed(step, x_t, x_0, own, none, none)]
+        return [*self.beside_retained(random), Passed(step, x_t, x_0, own, none, none)]
 
-    def compared(self, walked: Sequence[Any]) -> Iterator[Passed]:
+    def beside_retained(self, walked: Sequence[Any]) -> Iterator[Passed]:
         """Transitions beside what the retained model says of them."""
-        for some, knowns in self.at_once(partial(predict, self.retain), walked):
+        for some, knowns in self.predictions(partial(predict, self.retain), walked):
             for (step, x_t, own, x_s), known in zip(some, knowns, strict=True):
                 gain = self.split(path_ratios.gains(step, x_t, x_s, known, [own])[:, 0]).to(x_t)
                 yield Passed(step, x_t, x_s, known, self.divergence(step, own, known), gain)
