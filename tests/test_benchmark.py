@@ -1,7 +1,9 @@
 """The benchmark: what is known beforehand comes out, and what is stored is what was run."""
 
+import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from extensions.halfway import RIGHT, towards_the_rest
 
 import unlearnlab as ul
 from unlearnlab import benchmark
+from unlearnlab.benchmark import __main__ as command
 from unlearnlab.benchmark import cost, methods, points, report
 from unlearnlab.benchmark.definition import FULL, Effort, Optimum
 from unlearnlab.benchmark.mixtures import _axes
@@ -339,7 +342,7 @@ def test_the_page_has_a_method_that_runs_and_numbers_that_are_stored():
     )
     assert short.count("cheap") == 1 and short.count("axes") == 1
     short = short.replace('[mine, "tilt"]', "mine")
-    space = {"cheap": replace(LINE, effort=FAST)}
+    space = {"cheap": replace(LINE, effort=FAST), "__name__": "__main__"}
     exec(short, space)
     assert space["found"].points[0].method == "mine"
     (line,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
@@ -351,6 +354,35 @@ def test_the_page_has_a_method_that_runs_and_numbers_that_are_stored():
     shown = report.page(report.ordered(stored, *LISTED), *LISTED)
     assert (folder / "README.md").read_text() == shown
     assert stored
+
+
+def test_the_command_takes_a_method_from_a_file(tmp_path, monkeypatch, capfd):
+    """In other processes too, which do not know the file."""
+    monkeypatch.setattr(command, "FULL", FAST)
+    monkeypatch.setattr("unlearnlab.benchmark.families.EVERYWHERE", ("deviation",))
+    monkeypatch.setattr(type(LINE), "axes", ())
+    path, out = tmp_path / "mine.py", tmp_path / "out"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Kept:\n    model: 'object'\n"
+        "def nothing(task):\n    return Kept(task.retain).model\n"
+    )
+    how = ["--task", "line-mild", "--seed", "0", "--seed", "1", "--folder", str(out)]
+    assert command.main([f"{path}:nothing", *how, "--jobs", "2"]) == 0
+    told = capfd.readouterr()
+    assert told.err.count("line-mild, nothing, seed") == 2 and str(out / "README.md") in told.out
+    found = json.loads((out / "results.json").read_text())["summary"]["line-mild"]["nothing"]
+    assert found["seeds"] == 2 and found["deviation"]["nats"]["value"] == 0
+    assert "mine" not in sys.modules
+    for wrong, message in (
+        (f"{path}:something", r"METHOD: .*mine\.py has no function 'something'"),
+        (f"{tmp_path}/no.py:nothing", r"METHOD .*no\.py' is no file"),
+        ("no.module:nothing", "METHOD 'no.module' cannot be imported"),
+        (str(path), r"METHOD .*mine\.py' is a file: name a function of it, .*mine\.py:NAME"),
+    ):
+        with pytest.raises(SystemExit):
+            command.main([wrong, *how])
+        assert re.search(message, capfd.readouterr().err)
 
 
 def test_a_process_that_dies_is_said_and_what_is_done_stays(tmp_path):

@@ -20,6 +20,7 @@ from .vertices import dual_ray
 
 COARSE = 4096  # atoms up to which one level is enough
 SHORTEST = 1e-3  # step on the way to the thresholds, relative to the whole
+NEXT = 20  # steps of Newton from one problem on that way to the next: 5 to 10 where it gets there
 RESAMPLES = 40  # of a pool, for a 95 % interval of the multipliers
 SMALLEST_EFFECTIVE = 0.05  # share of a pool that must carry the target
 COARSENING = 32  # each level has so many times the atoms of the one before
@@ -170,12 +171,9 @@ def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
         coarse = stride > 1
         atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
         table = problem.tabulate(atoms) if coarse else problem.table
-        point = maximise(
-            partial(problem.dual, table=table),
-            problem.start(table) if start is None else start,
-            problem.scales,
-            steps=steps,
-        )
+        dual = partial(problem.dual, table=table)
+        begin = problem.start(table) if start is None else start
+        point = maximise(dual, begin, problem.scales, steps=steps)
         start = point.strength if point.converged else None
         steps_taken += point.steps
     return point._replace(steps=steps_taken)
@@ -195,7 +193,8 @@ def _follow_thresholds(problem: Problem) -> Point:
         share = min(1.0, done + step)
         thresholds = easy + share * (problem.thresholds - easy) if share < 1 else problem.thresholds
         between = problem.with_thresholds(thresholds)
-        trial = maximise(partial(between.dual, table=problem.table), point.strength, between.scales)
+        dual = partial(between.dual, table=problem.table)
+        trial = maximise(dual, point.strength, between.scales, steps=NEXT)
         if trial.converged:
             point, done, step = trial._replace(steps=point.steps + trial.steps), share, 2 * step
         else:

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..users import function_of, names_a_function
 from . import report
 from .definition import FULL, QUICK
 from .families import names, task
-from .methods import ANSWERS, METHODS, fits, known, named
+from .methods import ANSWERS, METHODS, fits, known
 from .points import everything
 from .runner import SEEDS, run
 from .scenes import made_elsewhere
 
 FOLDER = "benchmark-results"
 ABOUT = """methods: {methods};
-each also with ", tuned"; and the known answers {answers}.
+each also with ", tuned"; the known answers {answers};
+and a function of a task of your own, by file.py:function or module:function.
 tasks: {tasks}."""
 QUICKLY = {"methods": (*ANSWERS, "tilt", "ESD"), "tasks": ("line-mild", "line-severe")}
 
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("methods", nargs="*", metavar="METHOD", help="see below; by name")
+    made.add_argument("methods", nargs="*", metavar="METHOD", help="see below")
     made.add_argument("--task", action="append", help="one task; may be given again")
     made.add_argument("--lora", type=Path, help="score a LoRA made elsewhere: its file or folder")
     made.add_argument("--all", action="store_true", help="all methods, published and tuned")
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def chosen(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def chosen(asked: argparse.Namespace) -> dict[str, Any]:
     """By task, the methods to run on it.
 
     Raises:
@@ -63,7 +65,8 @@ def chosen(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
         return {name: {one: there[one] for one in there if fits(one, task(name))} for name in tasks}
     if not methods:
         raise ValueError("name a method, or give --lora, --all, --quick or --report")
-    return {name: named(methods) for name in tasks}
+    own = [function_of("METHOD", one) if names_a_function(one) else one for one in methods]
+    return {name: own for name in tasks}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = QUICK if asked.quick else FULL
     how: dict[str, Any] = {"folder": asked.folder, "jobs": asked.jobs, "effort": effort}
     try:
-        seeds = [] if asked.report else asked.seed or SEEDS
-        for seed in seeds:  # outermost: a run cut off has all tasks at some
-            for name, methods in chosen(asked).items():
+        methods_of = {} if asked.report else chosen(asked)
+        for seed in asked.seed or SEEDS:  # outermost: a run cut off has all tasks at some
+            for name, methods in methods_of.items():
                 run(methods, name, seeds=[seed], progress=True, **how)
         found = everything(asked.folder, effort)
         for path in report.write(found, asked.folder, names(), list(known())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class DiffusedMixture(DiffusionModel):
 
         self._means, self._axes, self._variances = map(held, (mixture.means, axes, variances))
         self._log_weights = held(mixture.weights).log()
+        self._straight = bool((axes == np.eye(mixture.dim)).all())  # nothing to turn
 
     def told(self) -> dict[str, Any]:
         """The mixture; the rest is made of it."""
@@ -61,19 +63,34 @@ class DiffusedMixture(DiffusionModel):
     def noise_prediction(self, x_t: Tensor, t: Tensor) -> Tensor:
         """−σ_t ∇log p_t(x_t), exactly."""
         x = self._rows("x_t", x_t)
+        precisions, logs = self._at_times
         alpha, sigma = self.schedule.at(t, x[:, None])  # (B, 1, 1)
-        variances = alpha**2 * self._variances + sigma**2  # (B, k, d)
-        offsets = x[:, None] - alpha * self._means
-        along = torch.einsum("bki,kij->bkj", offsets, self._axes)
-        logs = self._log_weights - 0.5 * (along**2 / variances + variances.log()).sum(-1)
-        shares = torch.softmax(logs, dim=1)[:, :, None]
-        pull = torch.einsum("bkj,kij->bi", shares * along / variances, self._axes)
+        offsets = self._turned(x[:, None] - alpha * self._means)
+        pulls = offsets * precisions[t]
+        shares = torch.softmax(logs[t] - 0.5 * (offsets * pulls).sum(-1), dim=1)
+        pull = self._summed(shares[:, :, None] * pulls)
         return (sigma[:, 0] * pull).to(self.dtype)
+
+    @cached_property
+    def _at_times(self) -> tuple[Tensor, Tensor]:
+        """(T, k, d) 1/variances along the axes, and (T, k) log π_j − ½ log |α²Σ_j + σ²I|."""
+        alpha, sigma = self.schedule.at(
+            torch.arange(len(self.schedule), device=self.device), self._means[None]
+        )
+        variances = alpha**2 * self._variances + sigma**2
+        return 1 / variances, self._log_weights - 0.5 * variances.log().sum(-1)
+
+    def _turned(self, offsets: Tensor) -> Tensor:
+        """(B, k, d) along the axes of each component."""
+        return offsets if self._straight else torch.einsum("bki,kij->bkj", offsets, self._axes)
+
+    def _summed(self, along: Tensor) -> Tensor:
+        """(B, d) over components, turned back from their axes."""
+        return along.sum(1) if self._straight else torch.einsum("bkj,kij->bi", along, self._axes)
 
     def log_density(self, x: Tensor) -> Tensor:
         """(n,) log p(x) in float64, exactly."""
-        offsets = self._rows("x", x)[:, None] - self._means
-        along = torch.einsum("bki,kij->bkj", offsets, self._axes)
+        along = self._turned(self._rows("x", x)[:, None] - self._means)
         logs = (along**2 / self._variances + (2 * torch.pi * self._variances).log()).sum(-1)
         return torch.logsumexp(self._log_weights - 0.5 * logs, dim=1)
 

@@ -6,16 +6,13 @@ over pictures is held above a bound.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..users import function_of, names_a_function
 from .pipeline import TextToImage
 
 Judge = Callable[[Tensor, str], Tensor]
@@ -49,9 +46,8 @@ def judge_of(told: str, device: torch.device) -> Judge:
     """
     if told == TINY:
         return _drawings(device)
-    place, colon, name = told.rpartition(":")
-    if colon and os.sep not in name:
-        return _of_user(place, name)
+    if names_a_function(told):
+        return function_of("judge", told)
     return _clip(told, device)
 
 
@@ -68,26 +64,6 @@ def _drawings(device: torch.device) -> Judge:
         return tell.attributes(images)[:, ATTRIBUTES.index(name)].double()
 
     return judge
-
-
-def _of_user(place: str, name: str) -> Judge:
-    """A function of a user's, from a file or a module."""
-    if place.endswith(".py"):
-        if not Path(place).is_file():
-            raise FileNotFoundError(f"judge {place!r} is no file")
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(place)
-        except ImportError as error:
-            raise ValueError(f"judge {place!r} cannot be imported: {error}") from None
-    found: Any = getattr(module, name, None)
-    if not callable(found):
-        raise ValueError(f"judge: {place} has no function {name!r}")
-    return found
 
 
 def _clip(name: str, device: torch.device) -> Judge:

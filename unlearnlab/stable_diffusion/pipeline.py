@@ -118,7 +118,8 @@ class TextToImage:
     @property
     def dtype(self) -> torch.dtype:
         """Of the network; latents are float32 where it is less."""
-        return self.family.net.dtype
+        numbers = self.family.net.parameters()  # read at every step: diffusers walks all modules
+        return next(p.dtype for p in numbers if p.is_floating_point())
 
     def prompt(self, text: str, *, guidance: float = 1.0, negative: str = "") -> Prompt:
         """The distribution of latents that the pipeline draws for a prompt.
