@@ -241,6 +241,7 @@ def test_a_diverged_student_is_counted_and_a_broken_method_is_named(tmp_path):
             {"tasks": [replace(LINE, relative=0.5)]},
             "a task 'line-severe' is there already",
         ),
+        ("noise", {"tasks": [PLANE, "plane"]}, "tasks must differ in their names.*plane, plane"),
         ("noise", {"tasks": ["plane"], "axes": ["rates"]}, r"axes of plane are .*got 'rates'"),
         ("noise", {"effort": "quick"}, "effort must be an Effort, such as benchmark.QUICK; got 'q"),
         (lambda task: PLANE.retain, ONE, r"draws \(2,\); the task 'line-mild' has draws of \(1,\)"),

@@ -15,6 +15,7 @@ from unlearnlab.benchmark.definition import Effort
 from unlearnlab.benchmark.families import AXES, EVERYWHERE
 from unlearnlab.benchmark.judged import Judged
 from unlearnlab.benchmark.pictures import weighed
+from unlearnlab.benchmark.scenes import _drawn
 from unlearnlab.stable_diffusion.scenes import ATTRIBUTES, Caption
 
 SMALL = Effort(256, 96, 4, 4, 3, 100)
@@ -127,6 +128,11 @@ def test_made_up_words_are_learned_and_leave_the_pipeline_as_it_was():
             for one in (model, student)
         ]
     assert errors[0] < errors[1]
+
+
+def test_a_prompt_that_always_shows_what_is_to_go_leaves_nothing_to_train_on():
+    with pytest.raises(ValueError, match="each of 100 drawings of 'cowboy' shows horse or cowboy"):
+        _drawn("cowboy", 1, 0, ("horse", "cowboy"))
 
 
 def test_a_searched_prompt_never_names_what_is_to_go():

@@ -56,6 +56,7 @@ class SalUn(DataObjective):
 
     Options = Salience
     keeps_apart = True
+    weight_decay = 0.0  # by which masked weights would drift
 
     def __init__(self, problems: Sequence[Problem], batch: int, options: Any = None, **given: Any):
         super().__init__(problems, batch, options, **given)
@@ -97,13 +98,6 @@ class SalUn(DataObjective):
         yield kept + torch.stack(gaps).mean(2).sum(0)
 
 
-def salun(problem: Any, student: Any, *, lr: float = 1e-3, **options: Any) -> Any:
-    """SalUn; options as of `finetune`, with anchor=, share=, retained_weight= and data=.
-
-    The optimiser is Adam, without weight decay, by which masked weights would drift.
-    """
-
-    def adam(parameters: Any) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=lr)
-
-    return finetune(problem, student, method=SalUn, make_optimizer=adam, **options)
+def salun(problem: Any, student: Any, **options: Any) -> Any:
+    """SalUn; options as of `finetune`, with anchor=, share=, retained_weight= and data=."""
+    return finetune(problem, student, method=SalUn, **options)

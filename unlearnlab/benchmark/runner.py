@@ -205,7 +205,11 @@ def _tasks(given: Any) -> list[Task]:
                     f"a task {one.name!r} is there already, and this one differs from it: give it "
                     "another name"
                 )
-    return [one if isinstance(one, Task) else task(one) for one in asked]
+    found = [one if isinstance(one, Task) else task(one) for one in asked]
+    if len({one.name for one in found}) < len(found):
+        given = ", ".join(one.name for one in found)
+        raise ValueError(f"tasks must differ in their names, by which points are told; got {given}")
+    return found
 
 
 def _axes(task: Task, asked: str | Sequence[str] | None) -> list[str]:

@@ -215,6 +215,11 @@ def _drawn(subject: str, n: int, seed: int, without: tuple[str, ...]) -> Tensor:
             shown = dict(zip(ATTRIBUTES, scene.attributes(), strict=True))
             if not any(shown[name] for name in without):
                 break
+        else:
+            raise ValueError(
+                f"each of {TRIES} drawings of {subject!r} shows {' or '.join(without)}: nothing "
+                "would be left to train on"
+            )
         images.append(draw(scene, generator))
     return _pipeline().encode(torch.stack(images))
 

@@ -93,7 +93,7 @@ def finetune(
             0 keeps them fixed.
         dual_optimizer: instead, any torch optimiser made from the parameters, with maximize=True.
         make_optimizer: of the student, any torch optimiser made from the parameters, in the place
-            of AdamW with `lr` and a weight decay of 1e-4; its rates follow the same course.
+            of AdamW with `lr` and the method's weight decay; its rates follow the same course.
         gradient_hook: called with the parameters before each of its steps, to change gradients.
         multipliers: (m,) or (K, m) to start from; 0 by default.
         until: "met" trains in stages, each closed by a reading of the student on draws of its own,

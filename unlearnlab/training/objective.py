@@ -79,6 +79,7 @@ class Objective(ABC):
         terms: of a loss; those of several are (terms, K), and `combine` makes one gradient of them.
         stage: primal steps between two readings of a student, where thresholds are to be met.
         primal_steps: for each dual step; steps: of a run; dual_lr: of multipliers in nats.
+        weight_decay: of the optimiser, where none is given.
     """
 
     Options: type[identity.Options] = identity.Options
@@ -94,6 +95,7 @@ class Objective(ABC):
     primal_steps = 5
     steps = 1500
     dual_lr = 0.02
+    weight_decay = 1e-4
 
     def __init__(self, like: DiffusionModel, members: int, batch: int):
         whole("batch", batch, 2)

@@ -17,13 +17,13 @@ from .objective import Objective
 from .settings import Settings
 
 
-def adamw(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def adamw(parameters: list[nn.Parameter], lr: float, decay: float) -> torch.optim.Optimizer:
     """The optimiser of a student, where none is given.
 
     On a CPU in one pass over each tensor: eight of a LoRA's tensors in the time of one.
     """
     fused = all(p.device.type == "cpu" for p in parameters)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4, fused=fused or None)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=fused or None)
 
 
 @dataclass
@@ -55,8 +55,8 @@ class Steps:
         self.trains = bool(self.parameters)
         self.members = len(self.settings.seeds)
         if self.trains:
-            made = self.make_optimizer
-            primal = made(self.parameters) if made else adamw(self.parameters, self.settings.lr)
+            make, lr, decay = self.make_optimizer, self.settings.lr, self.objective.weight_decay
+            primal = make(self.parameters) if make else adamw(self.parameters, lr, decay)
             self.rates = [group["lr"] for group in primal.param_groups]
             self.primal = self.accelerator.prepare(primal)
         clip = self.settings.clip
