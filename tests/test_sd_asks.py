@@ -97,6 +97,7 @@ def test_what_is_to_stay_is_a_constraint(untrained_folder, tmp_path, monkeypatch
     path = written(tmp_path, untrained_folder, more, options=", sampling_steps: 3")
     text = path.read_text().replace("evaluate: false", "evaluate: true")
     path.write_text(text.replace("out:", "formats: [diffusers, kohya, merged]\nout:"))
+    monkeypatch.setattr(Prompt, "effort", Effort(8, 8, 8, 8, pool=(2, 4), training=(2, 4)))
     main(["--config", str(path)])
     said = json.loads((tmp_path / "out" / "report.json").read_text())
     assert said["asked"][1].endswith("≥ 0.4") and len(said["multipliers"]) == 2

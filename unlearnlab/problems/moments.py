@@ -20,7 +20,8 @@ from ..statistics import LARGEST, Function, Statistic, functions_of
 from .evaluation import ExponentialTable
 from .stated import Stated
 
-FEW = 64  # draws that tell how far a function spreads: only the unit of a dual step hangs on it
+# Draws that tell how far a function spreads, and their steps: the unit of a dual step, no more.
+FEW, FEW_STEPS = 64, 15
 SMALLEST_SHARE = 1e-3  # of a function's size, that a violation is measured in at least
 
 
@@ -161,7 +162,7 @@ class Moments(Stated):
     def _spreads(self) -> Array:
         """Standard deviations of the functions under q, from draws where it has no table."""
         if self.retain.sampled:
-            few = self.retain.sample(FEW, seed=0)
+            few = self.retain.sample(FEW, steps=min(FEW_STEPS, self.retain.sampling_steps), seed=0)
             atoms = self.retain.log_ratios([], atoms=few, densities=False)
         else:
             atoms = self.atoms
