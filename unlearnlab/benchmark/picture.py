@@ -15,6 +15,8 @@ from .points import Point
 ALT = "For each method and seed: what is left of what is asked, and nats over the optimum's."
 APART = ("pretrained", "untouched", "noise")  # known answers that the picture does without
 MARKERS, COLOURS = "os^Dv<>", 6
+ACROSS = 3  # panels in a row
+LEAST = 0.01  # of what is asked; less is drawn there, as 0 has no logarithm
 
 
 def figure(points: Sequence[Point], path: Path) -> None:
@@ -26,22 +28,26 @@ def figure(points: Sequence[Point], path: Path) -> None:
     tasks = list(dict.fromkeys(point.task for point in points))
     methods = [one for one in dict.fromkeys(point.method for point in points) if one not in APART]
     with plot.style():
-        made, axes = plt.subplots(
-            1, len(tasks), figsize=(4 * len(tasks) + 2.5, 4.8), sharey=True, squeeze=False
-        )
-        for ax, task in zip(axes[0], tasks, strict=True):
+        rows, columns = -(-len(tasks) // ACROSS), min(len(tasks), ACROSS)
+        size = (4 * columns + 2.5, 4.2 * rows + 0.6)
+        made, axes = plt.subplots(rows, columns, figsize=size, sharey="row", squeeze=False)
+        for ax in axes.flat[len(tasks) :]:
+            ax.set_axis_off()
+        for ax, task in zip(axes.flat, tasks, strict=False):
             for point in points:
                 if point.task == task and point.method in methods:
                     _dot(ax, point, methods.index(point.method))
             ax.set(xscale="log", yscale="log", title=task, xlabel="left, of what is asked")
             ax.axhline(1, color="0.6", lw=0.8)
             ax.axvline(1, color="0.6", lw=0.8)
-            ax.set_xlim(*_plain(ax.xaxis, *ax.get_xlim()))
-        axes[0, 0].set_ylim(*_plain(axes[0, 0].yaxis, *axes[0, 0].get_ylim()))  # shared by all
-        axes[0, 0].set_ylabel("nats over the optimum's")
+            low, high = ax.get_xlim()
+            ax.set_xlim(*_plain(ax.xaxis, max(low, LEAST / 2), high))
+        for ax in axes[:, 0]:
+            ax.set_ylim(*_plain(ax.yaxis, *ax.get_ylim()))  # shared by its row
+            ax.set_ylabel("nats over the optimum's")
         named = {
             label: handle
-            for ax in axes[0]
+            for ax in axes.flat
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
         made.legend(named.values(), named, loc="outside right upper")
@@ -65,7 +71,8 @@ def _plain(axis: Any, low: float, high: float) -> tuple[float, float]:
 def _dot(ax: Any, point: Point, k: int) -> None:
     """The worst of what is left over what is asked, the ratio, and their intervals; if it has both.
 
-    Half an interval that reaches 0 is drawn down to a hundredth of its number.
+    Where less than a hundredth is left it stands at a hundredth, and half an interval that reaches
+    0 is drawn down to a hundredth of its number.
     """
     left = [
         _scaled(one, one.ideal)
@@ -76,8 +83,7 @@ def _dot(ax: Any, point: Point, k: int) -> None:
     if not left or ratio is None or ratio.value <= 0:
         return
     worst = max(left, key=lambda one: one.value)
-    if worst.value <= 0:
-        return
+    worst = worst._replace(value=max(worst.value, LEAST), high=max(worst.high, LEAST))
     bars = [
         [[one.value - max(one.low, 0.01 * one.value)], [one.high - one.value]]
         for one in (worst, ratio)
