@@ -168,6 +168,11 @@ class Task(ABC):
         """(m,) what may be left of each thing to go, in the units of `forgetting`."""
         return [float(b) for b in self.thresholds]
 
+    @property
+    def inverted(self) -> int:
+        """How many samples of what is to go are inverted to noise."""
+        return max(32, self.effort.draws // 4)
+
     def forgotten(self, n: int) -> Tensor:
         """(n, *shape) samples of what is to go, of all things as many."""
         each = -(-n // len(self.forget))

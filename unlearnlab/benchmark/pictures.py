@@ -54,6 +54,11 @@ class PictureTask(Task):
         """n draws of an image model by as many steps as it is deployed with."""
         return model.sample(n, seed=seed, steps=STEPS, **how)
 
+    @property
+    def inverted(self) -> int:
+        """Half as many as the pool has."""
+        return max(32, self.effort.pool // 2)
+
     def drawn(self, student: Any, **how: Any) -> Tensor:
         """As many as the pool has."""
         return self.sampled(student, self.effort.pool, 9000 + self.seed, **how)
