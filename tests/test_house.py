@@ -104,6 +104,8 @@ def test_the_readme_fits_on_two_screens_and_its_numbers_are_the_stored_ones():
     for page in numbers.pages():
         text = page.read_text()
         assert numbers.filled(text, manifest) == text, f"{page.name}: python -m tools.numbers"
+        # Markdown takes a line that begins with a comment for HTML, to its end.
+        assert not re.search(r"^ *<!--n", text, re.MULTILINE), f"{page.name}: a line begins so"
         marked += len(numbers.MARKED.findall(text))
     assert marked >= 15
     assert numbers.filled("<!--n figure1.png likelihood/objective .2f-->9<!--/n-->", manifest) == (

@@ -5,7 +5,8 @@ benchmarks/unlearning/results.json.
 
 A number stands between two comments that Markdown does not show, with the picture, the keys and how
 it is written: <!--n shootout.png methods/gate/median .2f-->1.34<!--/n-->. "hundred" writes a share
-as so many of a hundred; everything else is a format of Python.
+as so many of a hundred; everything else is a format of Python. None begins a line, which Markdown
+would take for HTML.
 """
 
 from __future__ import annotations
