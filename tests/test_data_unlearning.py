@@ -1,17 +1,14 @@
 """Images and models on disk, from the command line, in one process and two."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
+from launched import launched
 from PIL import Image
 from saved_ddpm import saved
 
@@ -205,16 +202,7 @@ def test_two_processes_end_where_one_does(folder, tmp_path):
         if processes == 1:  # here, to start a process less
             main(given)
         else:
-            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-            done = subprocess.run(
-                [sys.executable, *launch, "-m", "unlearnlab.data_unlearning", *given],
-                capture_output=True,
-                text=True,
-                timeout=300,
-                env=os.environ | {"ACCELERATE_USE_CPU": "true"},
-                cwd=Path(__file__).parent.parent,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
+            launched(processes, "-m", "unlearnlab.data_unlearning", *given)
         found.append(json.loads((out / "report.json").read_text()))
         students.append(ul.DDPM.from_pretrained(out / "student"))
     one, two = (np.array(report["multipliers"]) for report in found)

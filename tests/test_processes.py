@@ -1,14 +1,11 @@
 """Two processes share a run: the multipliers and students stay equal, and end where one ends."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from launched import launched
 
-ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 JOB = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -34,14 +31,7 @@ def test_processes_agree(tmp_path, processes, precision):
     script = tmp_path / "job.py"
     script.write_text(JOB)
     job = [str(script), str(Path(__file__).parent), str(256 // processes), str(tmp_path / "run")]
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone"]
-        launch += ["--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [*launch, *job, precision], capture_output=True, text=True, timeout=300, env=ENVIRONMENT
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launched(processes, *job, precision)
     for method in ("primal-dual", "tilt"):  # a file for each process: two may print into one line
         names = [f"run-{method}-{index}.json" for index in range(processes)]
         assert sorted(file.name for file in tmp_path.glob(f"run-{method}-*.json")) == names

@@ -1,12 +1,10 @@
 """`python -m unlearnlab.stable_diffusion` from a configuration to a saved LoRA."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from launched import launched
 from sd_runs import config
 
 import unlearnlab as ul
@@ -15,8 +13,6 @@ from unlearnlab.diffusion.quadrature import predict
 from unlearnlab.stable_diffusion import Prompt
 from unlearnlab.stable_diffusion.__main__ import main
 from unlearnlab.stable_diffusion.config import CONFIGS
-
-ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true"}
 
 
 @pytest.fixture
@@ -53,22 +49,7 @@ def test_two_processes_give_what_one_gives(model, tmp_path):
         if processes == 1:  # here, to start a process less
             main(["--config", str(path)])
         else:
-            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-            done = subprocess.run(
-                [
-                    sys.executable,
-                    *launch,
-                    "-m",
-                    "unlearnlab.stable_diffusion",
-                    "--config",
-                    str(path),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=300,
-                env=ENVIRONMENT,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
+            launched(processes, "-m", "unlearnlab.stable_diffusion", "--config", path)
         found.append(out / "lora")
     # Adam makes a full step of rounding where a gradient is zero: what the students predict is
     # compared, not each weight.

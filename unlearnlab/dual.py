@@ -20,7 +20,7 @@ from .vertices import dual_ray
 
 COARSE = 4096  # atoms up to which one level is enough
 SHORTEST = 1e-3  # step on the way to the thresholds, relative to the whole
-NEXT = 20  # steps of Newton from one problem on that way to the next: 5 to 10 where it gets there
+STEPS_BETWEEN = 20  # of Newton, from one problem on that way to the next; mostly 4 to 10 do
 RESAMPLES = 40  # of a pool, for a 95 % interval of the multipliers
 SMALLEST_EFFECTIVE = 0.05  # share of a pool that must carry the target
 COARSENING = 32  # each level has so many times the atoms of the one before
@@ -172,8 +172,8 @@ def _nested_newton(problem: Problem, known: Array | None = None) -> Point:
         atoms = problem.atoms.take(slice(stride // 2, None, stride)) if coarse else problem.atoms
         table = problem.tabulate(atoms) if coarse else problem.table
         dual = partial(problem.dual, table=table)
-        begin = problem.start(table) if start is None else start
-        point = maximise(dual, begin, problem.scales, steps=steps)
+        first = problem.start(table) if start is None else start
+        point = maximise(dual, first, problem.scales, steps=steps)
         start = point.strength if point.converged else None
         steps_taken += point.steps
     return point._replace(steps=steps_taken)
@@ -194,7 +194,7 @@ def _follow_thresholds(problem: Problem) -> Point:
         thresholds = easy + share * (problem.thresholds - easy) if share < 1 else problem.thresholds
         between = problem.with_thresholds(thresholds)
         dual = partial(between.dual, table=problem.table)
-        trial = maximise(dual, point.strength, between.scales, steps=NEXT)
+        trial = maximise(dual, point.strength, between.scales, steps=STEPS_BETWEEN)
         if trial.converged:
             point, done, step = trial._replace(steps=point.steps + trial.steps), share, 2 * step
         else:

@@ -46,5 +46,5 @@ def drawn_from(student: Any, noise: Tensor, steps: int) -> Tensor:
 def from_inverted(task: Task, student: Any) -> Tensor:
     """What a student draws from noise that the retained model had inverted from what is to go."""
     steps = student.sampling_steps
-    x = task.forgotten(task.inverted)
+    x = task.forgotten(max(32, task.inverted_samples))
     return drawn_from(student, inverted(task.retain, x, steps), steps)

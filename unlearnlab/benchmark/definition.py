@@ -169,9 +169,9 @@ class Task(ABC):
         return [float(b) for b in self.thresholds]
 
     @property
-    def inverted(self) -> int:
-        """How many samples of what is to go are inverted to noise."""
-        return max(32, self.effort.draws // 4)
+    def inverted_samples(self) -> int:
+        """How many of what is to go are inverted to noise."""
+        return self.effort.draws // 4
 
     def forgotten(self, n: int) -> Tensor:
         """(n, *shape) samples of what is to go, of all things as many."""

@@ -12,11 +12,14 @@ from .axes import LIKELIHOOD
 from .judged import Score
 from .points import Point
 
-ALT = "For each method and seed: what is left of what is asked, and nats over the optimum's."
+ALT = (
+    "For each method and seed: what is left of what is asked, and nats over the optimum's; less "
+    "than a hundredth is drawn at a hundredth."
+)
 APART = ("pretrained", "untouched", "noise")  # known answers that the picture does without
 MARKERS, COLOURS = "os^Dv<>", 6
 ACROSS = 3  # panels in a row
-LEAST = 0.01  # of what is asked; less is drawn there, as 0 has no logarithm
+LEAST = 0.01  # of what is asked; 0 has no place on a logarithmic axis
 
 
 def figure(points: Sequence[Point], path: Path) -> None:

@@ -55,9 +55,9 @@ class PictureTask(Task):
         return model.sample(n, seed=seed, steps=STEPS, **how)
 
     @property
-    def inverted(self) -> int:
+    def inverted_samples(self) -> int:
         """Half as many as the pool has."""
-        return max(32, self.effort.pool // 2)
+        return self.effort.pool // 2
 
     def drawn(self, student: Any, **how: Any) -> Tensor:
         """As many as the pool has."""

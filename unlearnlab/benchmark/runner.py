@@ -207,8 +207,8 @@ def _tasks(given: Any) -> list[Task]:
                 )
     found = [one if isinstance(one, Task) else task(one) for one in asked]
     if len({one.name for one in found}) < len(found):
-        given = ", ".join(one.name for one in found)
-        raise ValueError(f"tasks must differ in their names, by which points are told; got {given}")
+        told = ", ".join(one.name for one in found)
+        raise ValueError(f"tasks must differ in their names, which points are kept by; got {told}")
     return found
 
 

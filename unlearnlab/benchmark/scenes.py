@@ -24,6 +24,7 @@ from ..stable_diffusion.scenes import (
     SUBJECTS,
     WHERE,
     Caption,
+    Scene,
     draw,
     draw_scene,
 )
@@ -210,18 +211,21 @@ def _drawn(subject: str, n: int, seed: int, without: tuple[str, ...]) -> Tensor:
     """n latents of drawings for a prompt, of those without some things."""
     generator, images = np.random.default_rng(seed), []
     for _ in range(n):
-        for _ in range(TRIES):
-            scene = draw_scene(Caption(subject), generator)
-            shown = dict(zip(ATTRIBUTES, scene.attributes(), strict=True))
-            if not any(shown[name] for name in without):
-                break
-        else:
-            raise ValueError(
-                f"each of {TRIES} drawings of {subject!r} shows {' or '.join(without)}: nothing "
-                "would be left to train on"
-            )
-        images.append(draw(scene, generator))
+        images.append(draw(_scene(subject, generator, without), generator))
     return _pipeline().encode(torch.stack(images))
+
+
+def _scene(subject: str, generator: np.random.Generator, without: tuple[str, ...]) -> Scene:
+    """A scene, drawn anew until it shows none of some things."""
+    for _ in range(TRIES):
+        scene = draw_scene(Caption(subject), generator)
+        shown = dict(zip(ATTRIBUTES, scene.attributes(), strict=True))
+        if not any(shown[name] for name in without):
+            return scene
+    raise ValueError(
+        f"each of {TRIES} drawings of {subject!r} shows {' or '.join(without)}: nothing would be "
+        "left to train on"
+    )
 
 
 def made_elsewhere(folder: Path) -> Callable[[Task], Any]:

@@ -20,7 +20,7 @@ from .settings import Settings
 def adamw(parameters: list[nn.Parameter], lr: float, decay: float) -> torch.optim.Optimizer:
     """The optimiser of a student, where none is given.
 
-    On a CPU in one pass over each tensor: eight of a LoRA's tensors in the time of one.
+    On a CPU it is fused, one pass over each tensor: an eighth of the time on a LoRA's 80.
     """
     fused = all(p.device.type == "cpu" for p in parameters)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=fused or None)
