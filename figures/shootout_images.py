@@ -1,4 +1,4 @@
-"""Digits and prompts asked for likelihoods: are they met, what do they cost, and in what time?"""
+"""Digits and prompts asked for thresholds: are they met, what do they cost, and in what time?"""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from figures.scenes import STEPS, tools
 from unlearnlab import baselines, metrics
 from unlearnlab.benchmark.cost import counted
 from unlearnlab.diffusion.pool import _pools, tabulate
+from unlearnlab.estimate import stderr
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 GOOD = (24, 8)  # levels and noises of the ratios that judge
 JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
 NETWORKS = ("UNet2DModel", "UNet2DConditionModel")  # whose rows are counted
@@ -35,7 +36,7 @@ Rates = dict[str, float]
 
 
 class Task(NamedTuple):
-    """A likelihood, or several, to bring down.
+    """A threshold to keep, or several.
 
     Attributes:
         problem: what is asked for.
@@ -54,12 +55,14 @@ class Task(NamedTuple):
     how: dict[str, Any]
 
 
-def digits() -> Task:
+def digits(kind: str) -> Task:
     """Draw digits without a 4."""
     asked, classifier = setting("unconditional"), digit_tools()[0]
-    net, level = asked.likelihood.retain, 0.3
-    ratio: dict[str, Any] = {"statistic": "ratio", "temperature": 4.0}
-    problem = ul.Likelihood(net, list(asked.likelihood.forget), relative=level, **ratio)
+    net, fours = asked.likelihood.retain, list(asked.likelihood.forget)
+    level, problem = 1.3, asked.reverse
+    if kind == "LU":
+        ratio: dict[str, Any] = {"statistic": "ratio", "temperature": 4.0}
+        level, problem = 0.3, ul.Likelihood(net, fours, relative=0.3, **ratio)
 
     def rates(images: torch.Tensor) -> Rates:
         found = metrics.features(images, classifier).argmax(1)
@@ -85,11 +88,11 @@ def scenes(named: list[str], level: float) -> Task:
 
 
 @cache
-def task(name: str) -> Task:
+def task(name: str, kind: str) -> Task:
     """One of them."""
     torch.set_num_threads(1)
     known = {
-        "digits": digits,
+        "digits": lambda: digits(kind),
         "the horse": lambda: scenes(["horse"], 0.65),
         "three concepts": lambda: scenes(list(CONCEPTS), 0.8),
     }
@@ -97,9 +100,9 @@ def task(name: str) -> Task:
 
 
 @cache
-def pool_of(name: str) -> tuple[Any, list[Any], Any]:
-    """q and the q_i on draws of q with good ratios, made one each; and E_q[ℓ] as it was before."""
-    asked = task(name).problem
+def pool_of(name: str, kind: str) -> tuple[Any, list[Any], Any]:
+    """q and the q_i on draws of q with good ratios, made one each; and q's own values as before."""
+    asked = task(name, kind).problem
     draws = asked.retain.sample(POOL, seed=99)
     table = tabulate(asked.retain, asked.compared, draws, densities=False, quality=GOOD)
     on_pool, others = _pools(table)
@@ -119,15 +122,15 @@ def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
     return max(map(kl, named))
 
 
-def trained(name: str, method: str, seed: int) -> Any:
+def trained(name: str, kind: str, method: str, seed: int) -> Any:
     """The run of a method, until it has met the task's thresholds or used up its steps."""
-    asked = task(name)
+    asked = task(name, kind)
     how: dict[str, Any] = {"seed": seed, "progress": False, **asked.how}
     match method:
         case "gate":
             return ul.finetune(asked.problem, asked.student(seed), method="gate", **how, **GATE)
         case "gate, then log-variance":
-            first = trained(name, "gate", seed)
+            first = trained(name, kind, "gate", seed)
             how |= {"method": "log-variance", "multipliers": first.multipliers}
             return ul.finetune(asked.problem, first.student, **how, **CHAINS)
         case "ESD":
@@ -135,17 +138,17 @@ def trained(name: str, method: str, seed: int) -> Any:
     raise ValueError(f"method {method!r} is unknown")
 
 
-def image_run(name: str, method: str, seed: int) -> Run:
+def image_run(name: str, kind: str, method: str, seed: int) -> Run:
     """A run, and what its student is worth."""
-    task(name)  # not a method's time
+    task(name, kind)  # not a method's time
     start = time.process_time()
     with counted(*NETWORKS) as seen:
-        run = trained(name, method, seed)
+        run = trained(name, kind, method, seed)
     seconds = round(time.process_time() - start, 1)
     return {
         "status": run.status,
         "reason": run.reason,
-        **worth(name, run.student, seed, steps=STEPS),
+        **worth(name, kind, run.student, seed, steps=STEPS),
         "multipliers": run.multipliers.tolist(),
         "rounds": len(run.history["loss"]),
         "seconds": seconds,
@@ -153,12 +156,12 @@ def image_run(name: str, method: str, seed: int) -> Run:
     }
 
 
-def chain_run(name: str, multipliers: list[float], seed: int) -> Run:
+def chain_run(name: str, kind: str, multipliers: list[float], seed: int) -> Run:
     """The gated chain itself, without a student: what is the gate's, and what the student's?"""
     start = time.process_time()
     with counted(*NETWORKS) as seen:
-        gated = task(name).problem.gated(multipliers)
-        found = worth(name, gated, seed, steps=PATH["steps"], particles=False)
+        gated = task(name, kind).problem.gated(multipliers)
+        found = worth(name, kind, gated, seed, steps=PATH["steps"], particles=False)
     return {
         "status": "not trained",
         "reason": "the gated chain at the multipliers of a student",
@@ -170,21 +173,26 @@ def chain_run(name: str, multipliers: list[float], seed: int) -> Run:
     }
 
 
-def worth(name: str, model: Any, seed: int, **drawing: Any) -> Run:
-    """A model by ratios and draws of its own, and what the pool's optimum pays for its values."""
-    asked, (on_pool, others, base) = task(name), pool_of(name)
+def worth(name: str, kind: str, model: Any, seed: int, **drawing: Any) -> Run:
+    """A model by readings and draws of its own, and what the pool's optimum pays for its values."""
+    asked, (on_pool, others, base) = task(name, kind), pool_of(name, kind)
     problem = asked.problem
     drawn = model.sample(DRAWN, seed=3000 + seed, **drawing)
     after = asked.rates(drawn)
     before = asked.rates(problem.retain.sample(DRAWN, steps=STEPS, seed=3000 + seed))
-    found = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD) / base
+    if kind == "LU":
+        ratios = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD)
+        values, errors = ratios.mean(0) / base, ratios.std(0) / np.sqrt(len(ratios)) / base
+    else:  # from below
+        read = problem.measured(model, seed=seed, samples=JUDGED)
+        values, errors = (np.array([part(one) for one in read]) / base for part in (float, stderr))
     path = model.kl(problem.retain, kind="path", seed=5 + seed, **PATH)
     same = problem.on(on_pool, others)
-    best = ul.solve(same.with_thresholds(found.mean(0) * same.baseline()))
+    best = ul.solve(same.with_thresholds(values * same.baseline()))
     return {
         "asked": asked.levels,
-        "values": found.mean(0).tolist(),
-        "values stderr": (found.std(0) / np.sqrt(len(found))).tolist(),
+        "values": values.tolist(),
+        "values stderr": errors.tolist(),
         "KL": float(path),
         "KL stderr": path.stderr,
         "optimum's KL": float(best.objective),
@@ -197,11 +205,13 @@ def worth(name: str, model: Any, seed: int, **drawing: Any) -> Run:
 
 # Of a rare concept the ratio has a heavy tail, and no run knows its threshold: one shows it.
 RUNS = {
-    ("the horse", "gate"): SEEDS,
-    ("digits", "gate"): SEEDS[:1],
-    ("the horse", "ESD"): SEEDS[:1],
-    ("the horse", "gate, then log-variance"): SEEDS[:1],
-    ("three concepts", "gate"): SEEDS[:1],
+    ("the horse", "LU", "gate"): SEEDS,
+    ("digits", "LU", "gate"): SEEDS[:1],
+    ("digits", "RU", "gate"): SEEDS[:1],
+    ("digits", "RU", "gate, then log-variance"): SEEDS[:1],
+    ("the horse", "LU", "ESD"): SEEDS,
+    ("the horse", "LU", "gate, then log-variance"): SEEDS,
+    ("three concepts", "LU", "gate"): SEEDS[:1],
 }
 
 
@@ -209,18 +219,19 @@ def shootout_images(key: str) -> dict[str, Any]:
     """Each method until it has met a task's threshold; and the gated chain, without a student."""
     torch.set_num_threads(1)
 
-    def label(name: str, method: str, seed: int) -> str:
-        return f"{name}, LU {task(name).levels[0]:g}, {method}, seed {seed}"
+    def label(name: str, kind: str, method: str, seed: int) -> str:
+        return f"{name}, {kind} {task(name, kind).levels[0]:g}, {method}, seed {seed}"
 
     jobs = {
-        label(name, method, seed): partial(image_run, name, method, seed)
-        for (name, method), seeds in RUNS.items()
+        label(*about, seed): partial(image_run, *about, seed)
+        for about, seeds in RUNS.items()
         for seed in seeds
     }
     runs = run_all("shootout_images", key, jobs)
     chains = {}
-    for seed in SEEDS:
-        multipliers = runs[label("the horse", "gate", seed)]["multipliers"]
-        chain = partial(chain_run, "the horse", multipliers, seed)
-        chains[label("the horse", "the gated chain itself", seed)] = chain
+    horse = ("the horse", "LU")
+    for seed in SEEDS[:2]:
+        multipliers = runs[label(*horse, "gate", seed)]["multipliers"]
+        chain = partial(chain_run, *horse, multipliers, seed)
+        chains[label(*horse, "the gated chain itself", seed)] = chain
     return {"runs": {**runs, **run_all("shootout_images", key, chains)}}

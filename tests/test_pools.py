@@ -272,3 +272,18 @@ def test_the_noise_of_log_ratios_follows_the_seed():
     x = exact(RETAIN).sample(8, seed=1)
     first, again, second = (retain.log_ratios([other], atoms=x, seed=s).ratios for s in (0, 0, 1))
     assert (first == again).all() and (first != second).all()
+
+
+def test_a_reading_spends_on_draws_what_its_model_says():
+    """Of a capped ratio the error is that of the draws, at 24 evaluations each as at thousands."""
+    retain, other = hidden(RETAIN), hidden(FORGET[0])
+    retain.effort = retain.effort._replace(reading=(6, 4))
+    asked, rows = retain.noise_prediction, []
+    retain.noise_prediction = lambda x, t: (rows.append(len(x)), asked(x, t))[1]
+    problem = ul.Likelihood(retain, [other], [0.5], statistic="ratio", cap=2.0)
+    (read,) = problem.measured(exact(RETAIN), samples=2000)
+    assert sum(rows) == 2000 * 24
+    exactly = ul.Likelihood(exact(RETAIN), [exact(FORGET[0])], [0.5], statistic="ratio", cap=2.0)
+    truth = exactly.values_at(exact(RETAIN).sample(200_000, seed=9))[:, 0]
+    assert abs(float(read) - truth.mean()) < 3 * read.stderr
+    assert read.stderr == pytest.approx(truth.std() / 2000**0.5, rel=0.1)

@@ -14,12 +14,16 @@ from students import Shifted, gaussian
 import unlearnlab as ul
 problem = ul.ReverseKL(gaussian(0.0), [gaussian(1.0)], thresholds=[2.0])
 accelerator = Accelerator(cpu=True, mixed_precision=sys.argv[4])
-for method in ("primal-dual", "tilt"):
+short = {"steps": 300, "dual_lr": 0.05, "evaluate": False}
+how = {"primal-dual": short, "tilt": short,
+       "gate": {"steps": 1500, "primal_steps": 100, "chains": 64}}
+for method, own in how.items():
     run = ul.finetune(problem, Shifted(), method=method, lr=0.02, batch=int(sys.argv[2]),
-                      steps=300, dual_lr=0.05, evaluate=False, accelerator=accelerator,
-                      folder=f"{sys.argv[3]}/{method}", save_every=50)
+                      accelerator=accelerator, folder=f"{sys.argv[3]}/{method}",
+                      save_every=50, **own)
+    read = [run.history[name][:1].tolist() for name in ("constraints", "stderr")]
     said = [accelerator.num_processes, run.status, float(run.multipliers[0]),
-            float(run.student.mean)]
+            float(run.student.mean), read, repr(run.evaluation)]
     with open(f"{sys.argv[3]}-{method}-{accelerator.process_index}.json", "w") as file:
         json.dump(said, file)
 """
@@ -32,12 +36,22 @@ def test_processes_agree(tmp_path, processes, precision):
     script.write_text(JOB)
     job = [str(script), str(Path(__file__).parent), str(256 // processes), str(tmp_path / "run")]
     launched(processes, *job, precision)
-    for method in ("primal-dual", "tilt"):  # a file for each process: two may print into one line
+    for method in ("primal-dual", "tilt", "gate"):  # a file each: two may print into one line
         names = [f"run-{method}-{index}.json" for index in range(processes)]
         assert sorted(file.name for file in tmp_path.glob(f"run-{method}-*.json")) == names
         found = [json.loads((tmp_path / name).read_text()) for name in names]
         assert all(one == found[0] for one in found)  # bit for bit the same on both
-        told, status, multiplier, mean = found[0]
-        assert told == processes and status == "unchecked"
-        assert multiplier == pytest.approx(0.5, abs=0.01)
-        assert mean == pytest.approx(-1.0, abs=0.02)
+        told, status, multiplier, mean, read, evaluation = found[0]
+        assert told == processes
+        if method != "gate":
+            assert status == "unchecked" and evaluation == "None"
+            assert multiplier == pytest.approx(0.5, abs=0.01)
+            assert mean == pytest.approx(-1.0, abs=0.02)
+            continue
+        assert status == "converged", evaluation
+        assert (1 - mean) ** 2 / 2 == pytest.approx(2.0, abs=0.15)  # its reading's slack and errors
+        # log p/q₁ of x ~ N(m, 1) has mean (1 − m)²/2 and standard deviation 1 − m
+        first, error = (row[0][0] for row in read)
+        assert error == pytest.approx((2 * first) ** 0.5 / 64, rel=0.1)  # 4096 draws, of all
+        at_end = (1 - mean) / 64 / processes**0.5  # of as many by each
+        assert float(evaluation.rstrip(")").split(" ± ")[-1]) == pytest.approx(at_end, rel=0.1)

@@ -111,7 +111,7 @@ def test_the_page_shows_one_that_is_read(tmp_path):
 @pytest.mark.parametrize("name", shipped())
 def test_what_ships_is_read_and_its_options_are_known(name):
     config = Config.load(name)
-    own = {"steps", "batch", "lr", "dual_lr"}  # of `finetune` itself
+    own = {"steps", "batch", "lr", "dual_lr", "sampling_steps"}  # of `finetune` itself
     options = {key: v for key, v in config.options.items() if key not in own}
     split_options(options, config.goal.Options)
     assert config.out == f"runs/{name}"

@@ -30,6 +30,8 @@ class Effort(NamedTuple):
         stored: samples that stand for a distribution in training (Algorithm D.2).
         pool: (levels, noises) of Lemma 2 at each atom of a pool.
         training: the same at each sample of a training step.
+        reading: the same at each draw of an expected likelihood, whose error is mostly that of its
+            draws; None for the pool's.
     """
 
     samples: int = 1 << 14
@@ -39,6 +41,7 @@ class Effort(NamedTuple):
     # 768 evaluations of each model leave a standard error below 0.1 nats in 2-D.
     pool: tuple[int, int] = (24, 32)
     training: tuple[int, int] = (32, 4)
+    reading: tuple[int, int] | None = None
 
 
 class Space(NamedTuple):

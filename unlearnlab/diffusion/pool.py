@@ -94,7 +94,7 @@ class AtomTables:
     ) -> list[Estimate]:
         """E_p of what each constraint measures, p this model, from `samples` draws of it."""
         x = self.sample(self.effort.draws if samples is None else samples, seed=seed + 1)
-        values = problem.values_at(x, seed=seed)
+        values = problem.values_at(x, seed=seed, quality=problem.retain.effort.reading)
         errors = values.std(axis=0) / np.sqrt(len(values))
         pairs = zip(values.mean(axis=0), errors, strict=True)
         return [Estimate(float(value), float(error)) for value, error in pairs]

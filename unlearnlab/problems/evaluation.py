@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +48,6 @@ class Evaluation:
             np.array([stderr(value) for value in constraints]),
             kind,
         )
-
-    def with_constraints(self, constraints: Sequence[Any]) -> Evaluation:
-        """The same objective beside constraints that were measured again."""
-        values, errors = ([part(one) for one in constraints] for part in (float, stderr))
-        return replace(self, constraints=np.array(values), constraints_stderr=np.array(errors))
 
     def __repr__(self) -> str:
         errors = np.broadcast_to(self.constraints_stderr, self.constraints.shape)

@@ -174,7 +174,8 @@ def finetune(
     steps_of = (pupil, goal, how, dual, accelerator, make_optimizer, gradient_hook)
     trained = Loop(*steps_of, place, told, progress, watch).run()
     enforced = promised or (goal.enforces and (dual.optimizer is not None or not goal.adapts))
-    runs = runs_of(problems, trained, promised=promised, enforced=enforced, evaluate=evaluate)
+    judged = {"promised": promised, "enforced": enforced, "evaluate": evaluate}
+    runs = runs_of(problems, trained, accelerator=accelerator, **judged)
     return runs if isinstance(problem, Sequence) else runs[0]
 
 

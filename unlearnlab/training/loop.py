@@ -21,7 +21,7 @@ from . import checkpoint
 from .multipliers import Multipliers
 from .objective import Measured, Objective, Tally
 from .progress import Progress, met_already
-from .promise import draws_of, read
+from .readings import draws_of, read
 from .restoring import require_fits, restoring
 from .settings import Settings, enough_memory, make_accelerator
 from .steps import Steps
@@ -199,7 +199,7 @@ class Loop(Steps):
         """Constraints of the students that would be returned now, on draws of their own."""
         with self.averaged():
             students = [self.model] if self.members == 1 else self.student.unstack()
-            asked = self.dual.problems, students
+            asked = self.dual.problems, students, self.accelerator
             found = Measured(loss, *read(*asked, seed=READING + self.round))
             if self.dual.lucky(found, self.dual.values().cpu().double()):
                 more = AGAIN * draws_of(self.dual.problems[0], students[0])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..errors import Array, Mask
-from ..estimate import stderr
 from ..problems import Problem
 from .multipliers import Multipliers, sizes
 from .objective import Measured, Objective
@@ -180,19 +179,3 @@ def promised_by(until: str | None, goal: Objective, *moves: Any) -> bool:
             "dual_optimizer"
         )
     return promised
-
-
-def draws_of(problem: Problem, student: Any) -> int:
-    """Draws of a reading: as many as the problem says, or else the student."""
-    return int(getattr(problem.options, "draws", student.effort.draws))
-
-
-def read(problems: Sequence[Problem], students: Sequence[Any], **how: Any) -> tuple[Tensor, Tensor]:
-    """(K, m) constraints of each student and their errors, on draws by the sampler it is meant for.
-
-    Its deviation is not read: nothing is decided by it.
-    """
-    found = [one.measured(student, **how) for one, student in zip(problems, students, strict=True)]
-    parts = ([[part(one) for one in row] for row in found] for part in (float, stderr))
-    values, errors = (torch.tensor(np.array(part, dtype=np.float64)) for part in parts)
-    return values, errors

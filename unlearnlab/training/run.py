@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..errors import Array
 from ..problems import Evaluation, Problem
 from .loop import Trained
 from .multipliers import sizes
+from .readings import evaluated, read
 from .status import MISSED, Status, diagnose
 
 HELD_OUT = 10_007  # seed of the samples that judge a student
@@ -70,6 +71,7 @@ def runs_of(
     promised: bool,
     enforced: bool,
     evaluate: bool,
+    accelerator: Any,
 ) -> list[Run]:
     """One `Run` for each member."""
     students = [trained.student]
@@ -84,7 +86,7 @@ def runs_of(
             student = student.at(multipliers)
         else:
             student.requires_grad_(False)
-        evaluation = held_out(one, student) if evaluate else None
+        evaluation = held_out(one, student, accelerator) if evaluate else None
         status = _status(one, history, evaluation, enforced, promised, composed, trained.diverged)
         runs.append(Run(one, student, multipliers, history, *status, evaluation))
     return runs
@@ -102,12 +104,13 @@ def judge(problem: Problem, student: Any, *, evaluate: bool = True) -> Run:
     return Run(problem, student, np.zeros(problem.m), history, *status, evaluation)
 
 
-def held_out(problem: Problem, student: Any) -> Evaluation:
+def held_out(problem: Problem, student: Any, accelerator: Any = None) -> Evaluation:
     """The student on samples of its own; its constraints on four times as many if in doubt."""
-    found = problem.evaluate(student, seed=HELD_OUT)
+    found = evaluated(problem, student, accelerator, seed=HELD_OUT)
     if (_doubts(problem, found) > WIDEST).any():
-        more = problem.measured(student, seed=HELD_OUT, samples=4 * student.effort.draws)
-        found = found.with_constraints(more)
+        how = {"seed": HELD_OUT, "samples": 4 * student.effort.draws}
+        values, errors = read([problem], [student], accelerator, **how)
+        found = replace(found, constraints=values[0].numpy(), constraints_stderr=errors[0].numpy())
     return found
 
 
