@@ -23,6 +23,7 @@ from unlearnlab.diffusion.pool import _pools, tabulate
 from unlearnlab.estimate import stderr
 
 SEEDS = (0, 1, 2)
+APART = 1.3  # times q's own divergence: of RU and FU
 GOOD = (24, 8)  # levels and noises of the ratios that judge
 JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
 NETWORKS = ("UNet2DModel", "UNet2DConditionModel")  # whose rows are counted
@@ -55,14 +56,18 @@ class Task(NamedTuple):
     how: dict[str, Any]
 
 
+def stated(kind: str, q: Any, others: list[Any], level: float, **ratio: Any) -> tuple[Any, float]:
+    """Likelihoods down to `level` times q's own, or divergences up to `APART` times; and which."""
+    if kind == "LU":
+        return ul.Likelihood(q, others, relative=level, statistic="ratio", **ratio), level
+    return {"RU": ul.ReverseKL, "FU": ul.ForwardKL}[kind](q, others, relative=APART), APART
+
+
 def digits(kind: str) -> Task:
     """Draw digits without a 4."""
     asked, classifier = setting("unconditional"), digit_tools()[0]
     net, fours = asked.likelihood.retain, list(asked.likelihood.forget)
-    level, problem = 1.3, asked.reverse
-    if kind == "LU":
-        ratio: dict[str, Any] = {"statistic": "ratio", "temperature": 4.0}
-        level, problem = 0.3, ul.Likelihood(net, fours, relative=0.3, **ratio)
+    problem, level = stated(kind, net, fours, 0.3, temperature=4.0)
 
     def rates(images: torch.Tensor) -> Rates:
         found = metrics.features(images, classifier).argmax(1)
@@ -72,11 +77,11 @@ def digits(kind: str) -> Task:
     return Task(problem, [level], lambda seed: net, rates, (str(FORGOTTEN),), how)
 
 
-def scenes(named: list[str], level: float) -> Task:
+def scenes(kind: str, named: list[str], level: float) -> Task:
     """Draw a cowboy without what is named."""
     sd, tell = tools()
     q, others = sd.prompt(RETAINED), [sd.prompt(CONCEPTS[name]) for name in named]
-    problem = ul.Likelihood(q, others, relative=level, statistic="ratio", cap=2.0)
+    problem, level = stated(kind, q, others, level, cap=2.0)
 
     def rates(latents: torch.Tensor) -> Rates:
         from unlearnlab.stable_diffusion.classifier import rates_of
@@ -93,8 +98,8 @@ def task(name: str, kind: str) -> Task:
     torch.set_num_threads(1)
     known = {
         "digits": lambda: digits(kind),
-        "the horse": lambda: scenes(["horse"], 0.65),
-        "three concepts": lambda: scenes(list(CONCEPTS), 0.8),
+        "the horse": lambda: scenes(kind, ["horse"], 0.65),
+        "three concepts": lambda: scenes(kind, list(CONCEPTS), 0.8),
     }
     return known[name]()
 
@@ -106,7 +111,9 @@ def pool_of(name: str, kind: str) -> tuple[Any, list[Any], Any]:
     draws = asked.retain.sample(POOL, seed=99)
     table = tabulate(asked.retain, asked.compared, draws, densities=False, quality=GOOD)
     on_pool, others = _pools(table)
-    return on_pool, others, asked.values(table).mean(0)
+    if isinstance(asked, ul.Likelihood):
+        return on_pool, others, asked.values(table).mean(0)
+    return on_pool, others, np.array(list(map(float, asked.measured(asked.retain, samples=512))))
 
 
 def by_counting(before: Rates, after: Rates, named: tuple[str, ...]) -> float:
@@ -183,7 +190,7 @@ def worth(name: str, kind: str, model: Any, seed: int, **drawing: Any) -> Run:
     if kind == "LU":
         ratios = problem.values_at(drawn[:JUDGED], seed=seed, quality=GOOD)
         values, errors = ratios.mean(0) / base, ratios.std(0) / np.sqrt(len(ratios)) / base
-    else:  # from below
+    else:  # of RU from below
         read = problem.measured(model, seed=seed, samples=JUDGED)
         values, errors = (np.array([part(one) for one in read]) / base for part in (float, stderr))
     path = model.kl(problem.retain, kind="path", seed=5 + seed, **PATH)
@@ -208,7 +215,9 @@ RUNS = {
     ("the horse", "LU", "gate"): SEEDS,
     ("digits", "LU", "gate"): SEEDS[:1],
     ("digits", "RU", "gate"): SEEDS[:1],
-    ("digits", "RU", "gate, then log-variance"): SEEDS[:1],
+    ("digits", "FU", "gate"): SEEDS[:1],
+    ("the horse", "RU", "gate"): SEEDS[:1],
+    ("the horse", "FU", "gate"): SEEDS[:1],
     ("the horse", "LU", "ESD"): SEEDS,
     ("the horse", "LU", "gate, then log-variance"): SEEDS,
     ("three concepts", "LU", "gate"): SEEDS[:1],
