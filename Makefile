@@ -40,6 +40,9 @@ $(LAB)/ready: pyproject.toml constraints.txt tools/check_python.py
 lab: $(LAB)/ready
 	$(LAB)/bin/jupyter lab $(ROOT_USER) tutorials/00_what_unlearning_asks.ipynb
 
+# WORKERS tests run at a time, a core and about 1.5 GB for each.
+WORKERS ?= 2
+
 test: lint unit notebook-tests
 
 lint: $(VENV)/ready
@@ -54,10 +57,10 @@ types:
 	$(BIN)/mypy
 
 unit: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 notebook-tests: $(VENV)/ready
-	$(NO_GPU) $(BIN)/python -m pytest -o addopts= -q -n 2 --dist loadfile --no-loadscope-reorder --nbval tutorials/solutions
+	$(NO_GPU) $(BIN)/python -m pytest -o addopts= -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval tutorials/solutions
 
 experiments: $(VENV)/ready
 	$(BIN)/python -m figures.experiments
