@@ -27,12 +27,14 @@ ABOUT = {
     "shootout_images": (
         "Digits without a 4, and LoRAs of the tiny Stable Diffusion: a cowboy, without the horse, "
         "or without horse, cactus and night at once. ESD is asked for the same threshold and moves "
-        "its guidance. Values are multiples of q's own, by ratios of 192 evaluations a picture. KL "
-        "is that of paths of 200 steps, which bounds that of pictures from above; the optimum's "
+        "its guidance. Values are multiples of q's own: of LU by ratios of 192 evaluations a "
+        "picture, of RU from below, of FU by the noise predicted of draws of q₁. KL is that of "
+        "paths of 200 steps, which bounds that of pictures from above; the optimum's "
         "is that of weights on a pool of 192 pictures. Whether a classifier finds what is to go is "
         "a function of the picture, so any model with its rate pays at least the divergence of "
-        "that rate alone, by counting 200 pictures. Where an error is large, 'met' says "
-        "little. Collateral is the largest change of any other rate."
+        "that rate alone, by counting 200 pictures. Where the pool's optimum pays less than that, "
+        "the pool is too small to know it. Where an error is large, 'met' says little. Collateral "
+        "is the largest change of any other rate."
     ),
 }
 HEAD = [
