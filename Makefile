@@ -40,7 +40,7 @@ $(LAB)/ready: pyproject.toml constraints.txt tools/check_python.py
 lab: $(LAB)/ready
 	$(LAB)/bin/jupyter lab $(ROOT_USER) tutorials/00_what_unlearning_asks.ipynb
 
-# WORKERS tests run at a time, a core and about 1.5 GB for each.
+# WORKERS tests run at a time, each on one core.
 WORKERS ?= 2
 
 test: lint unit notebook-tests

@@ -23,9 +23,9 @@ from unlearnlab.diffusion.pool import _pools, tabulate
 from unlearnlab.estimate import stderr
 
 SEEDS = (0, 1, 2)
-APART = 1.3  # times q's own divergence: of RU and FU
+FARTHER = 1.3  # times q's own divergence: of RU and FU
 GOOD = (24, 8)  # levels and noises of the ratios that judge
-JUDGED, POOL = 128, 192  # pictures whose ratios are measured so: of a student, and of the pool
+JUDGED, POOL = 128, 192  # pictures that judge: of a student, and of the pool
 NETWORKS = ("UNet2DModel", "UNet2DConditionModel")  # whose rows are counted
 DRAWN = 200  # pictures that a classifier names
 PATH = {"samples": 48, "steps": 200}  # of a path KL: fewer steps count too much
@@ -57,10 +57,10 @@ class Task(NamedTuple):
 
 
 def stated(kind: str, q: Any, others: list[Any], level: float, **ratio: Any) -> tuple[Any, float]:
-    """Likelihoods down to `level` times q's own, or divergences up to `APART` times; and which."""
+    """Likelihoods down to `level` times q's own, or divergences to `FARTHER` times; and which."""
     if kind == "LU":
         return ul.Likelihood(q, others, relative=level, statistic="ratio", **ratio), level
-    return {"RU": ul.ReverseKL, "FU": ul.ForwardKL}[kind](q, others, relative=APART), APART
+    return {"RU": ul.ReverseKL, "FU": ul.ForwardKL}[kind](q, others, relative=FARTHER), FARTHER
 
 
 def digits(kind: str) -> Task:
@@ -111,7 +111,7 @@ def pool_of(name: str, kind: str) -> tuple[Any, list[Any], Any]:
     draws = asked.retain.sample(POOL, seed=99)
     table = tabulate(asked.retain, asked.compared, draws, densities=False, quality=GOOD)
     on_pool, others = _pools(table)
-    if isinstance(asked, ul.Likelihood):
+    if kind == "LU":
         return on_pool, others, asked.values(table).mean(0)
     return on_pool, others, np.array(list(map(float, asked.measured(asked.retain, samples=512))))
 

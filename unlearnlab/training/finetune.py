@@ -110,7 +110,8 @@ def finetune(
         resume: whether a run found there is continued; with more `steps`, too: learning rates then
             go on as those of a run of so many steps, and rise again where they had fallen.
         evaluate: whether to evaluate the student on samples of its own at the end.
-        accelerator: an `accelerate.Accelerator`; by default one on the device of the models.
+        accelerator: an `accelerate.Accelerator`; by default one on the device of the models. Each
+            process takes a batch, and walks chains, of its own; they share the draws of readings.
         progress: True shows a bar on a terminal and a line a minute elsewhere, and says what q
             meets already; None shows a bar on a terminal alone.
         watch: called after every round with the `Loop`: its `round`, `history` and `student`.

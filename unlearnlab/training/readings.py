@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.precision import widest
-from ..estimate import Estimate, stderr
+from ..estimate import stderr
 from ..problems import Evaluation, Problem
 
 APART = 1_000_003  # the seeds of two processes
@@ -35,7 +35,8 @@ def read(
 ) -> tuple[Tensor, Tensor]:
     """(K, m) constraints of each student and their errors, on draws by the sampler it is meant for.
 
-    Its deviation is not read: nothing is decided by it. Of `samples` each process draws its part.
+    Its deviation is not read: nothing is decided by it. Of several processes each draws its part
+    of `samples`, by default of `draws_of`.
     """
     processes = 1 if accelerator is None else accelerator.num_processes
     if processes > 1:
@@ -52,11 +53,10 @@ def evaluated(problem: Problem, student: Any, accelerator: Any = None, *, seed: 
     """`Problem.evaluate` by each process, and so on as many times the draws in the same time."""
     found = problem.evaluate(student, seed=_own(seed, accelerator))
     values = torch.tensor([found.objective, *found.constraints], dtype=torch.float64)
-    spread = np.broadcast_to(found.constraints_stderr, found.constraints.shape)
-    errors = torch.tensor([found.objective_stderr, *spread], dtype=torch.float64)
-    means = zip(*(part.tolist() for part in _of_all(values, errors, accelerator)), strict=True)
-    objective, *constraints = [Estimate(value, error) for value, error in means]
-    return Evaluation.of(objective, constraints, kind=found.kind)
+    spread = [found.objective_stderr, *np.atleast_1d(found.constraints_stderr)]
+    errors = torch.tensor(spread, dtype=torch.float64)
+    mean, error = (part.numpy() for part in _of_all(values, errors, accelerator))
+    return Evaluation(float(mean[0]), mean[1:], float(error[0]), error[1:], found.kind)
 
 
 def _own(seed: int, accelerator: Any) -> int:
